@@ -375,7 +375,7 @@ fn set_up(args: &Args) -> anyhow::Result<(Bench, tempfile::TempDir)> {
 
 fn load(args: &Args, process: ProcessRank) -> anyhow::Result<Bench> {
     let device = device::parse_device(&process.device_name(&args.device))?;
-    device::set_threads(cores(args.threads));
+    device::set_threads(training::cpu_threads(args.threads));
     let corpus = Corpus::load(&args.dataset, None)?;
     let captions: Vec<String> = corpus
         .images
@@ -388,13 +388,6 @@ fn load(args: &Args, process: ProcessRank) -> anyhow::Result<Bench> {
 
 fn temporary_folder() -> anyhow::Result<tempfile::TempDir> {
     tempfile::tempdir().context("cannot create a temporary folder")
-}
-
-fn cores(threads: usize) -> usize {
-    match threads {
-        0 => device::cpu_threads(launchers::local_world_size()),
-        threads => threads,
-    }
 }
 
 impl Reference {
@@ -412,7 +405,7 @@ impl Reference {
             .arg(&self.script)
             .arg(work)
             .arg(folder)
-            .args(["--threads", &cores(threads).to_string()])
+            .args(["--threads", &training::cpu_threads(threads).to_string()])
             .args(["--rounds", &self.rounds.to_string()])
             .args(["--dtype", &dtype.to_string()])
             .stderr(Stdio::inherit())

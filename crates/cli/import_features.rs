@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use datasets::Source;
-use foreign_text::{printable, printable_path};
+use foreign_text::{first_of, printable, printable_path};
 use training::features;
 
 use crate::data_set::DataSet;
@@ -58,7 +58,7 @@ pub fn import_and_report(
         terminal::say(&format!(
             "note: names that are no pictures of the data set: {} ({}); their features are left out",
             imported.unknown.len(),
-            precompute::first_of(&imported.unknown)
+            first_of(&imported.unknown)
         ));
     }
     terminal::say(&format!(

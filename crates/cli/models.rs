@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use foreign_text::{printable, printable_path};
+use foreign_text::{first_of, printable, printable_path};
 use hub::{ModelFiles, ModelReference, Options};
 use precompute::{Dtype, EncoderError, EncoderSource, ImageEncoder, Network};
 use runs::Provenance;
@@ -88,7 +88,7 @@ pub fn image_encoder(
 /// Prints the unused tensors of an image encoder's weights, as transformers does.
 pub fn note_ignored(model: &str, encoder: &ImageEncoder) {
     if !encoder.ignored().is_empty() {
-        let names = training::first_names(encoder.ignored());
+        let names = first_of(encoder.ignored());
         terminal::say(&format!("note: {model} has tensors that CLIP does not use: {names}"));
     }
 }

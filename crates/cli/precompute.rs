@@ -156,7 +156,7 @@ fn report(summary: &Summary, names: &[String], out: &Path) {
         terminal::say(&format!(
             "pictures that changed since they were embedded: {} ({}); embedded again with the rest of their batches",
             changed.len(),
-            precompute::first_of(&changed)
+            foreign_text::first_of(&changed)
         ));
     }
     let Summary { encoded, resumed, skipped, left, .. } = summary;

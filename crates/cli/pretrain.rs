@@ -1,19 +1,17 @@
 //! `capsmith pretrain`: small models trained from scratch.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
 use demo_data::pretrain::{
-    self, ClipOptions, Gpt2Options, LitOptions, Retrievals, StepProgress, TrainingOptions,
+    self, ClipOptions, Gpt2Options, LitOptions, Retrievals, TrainingOptions,
 };
 use foreign_text::printable_path;
 use precompute::{Dtype, Embeddings};
-use progress::{Progress as _, Unit};
 use training::inputs::{check_data_set, check_pictures};
 
 use crate::init::{ClipShape, Gpt2Shape, TrainingPictures, refuse_existing};
+use crate::terminal::Bar;
 use crate::{bounds, terminal};
 
 #[derive(Subcommand)]
@@ -130,16 +128,9 @@ fn clip(args: &ClipArgs) -> anyhow::Result<()> {
         training: args.course.options(args.batch_size),
         kind: precompute::kind_of(args.course.dtype),
     };
-    let (stop, mut screen) = (terminal::stop_flag()?, Screen::new(args.course.steps));
-    let finished = pretrain::clip(
-        &args.out,
-        &corpus,
-        &split.train,
-        &options,
-        &mut |progress| screen.show(progress),
-        &stop,
-    )?;
-    screen.end(finished, "CLIP", &args.out);
+    let (stop, bar) = (terminal::stop_flag()?, &mut Bar::default());
+    let finished = pretrain::clip(&args.out, &corpus, &split.train, &options, bar, &stop)?;
+    say_end(finished, "CLIP", args.course.steps, &args.out);
     Ok(())
 }
 
@@ -157,17 +148,9 @@ fn lit(args: &ClipArgs, features: &Path) -> anyhow::Result<()> {
         training: args.course.options(args.batch_size),
         kind: precompute::kind_of(args.course.dtype),
     };
-    let (stop, mut screen) = (terminal::stop_flag()?, Screen::new(args.course.steps));
-    let retrievals = pretrain::lit(
-        &args.out,
-        &corpus,
-        &split,
-        &file,
-        &options,
-        &mut |progress| screen.show(progress),
-        &stop,
-    )?;
-    screen.end(retrievals.is_some(), "CLIP", &args.out);
+    let (stop, bar) = (terminal::stop_flag()?, &mut Bar::default());
+    let retrievals = pretrain::lit(&args.out, &corpus, &split, &file, &options, bar, &stop)?;
+    say_end(retrievals.is_some(), "CLIP", args.course.steps, &args.out);
     let Some(Retrievals { validation, test }) = retrievals else { return Ok(()) };
     for (part, found) in [("validation", validation), ("test", test)] {
         let Some(found) = found else { continue };
@@ -193,38 +176,17 @@ fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
         kind: precompute::kind_of(args.course.dtype),
     };
     let texts = args.pictures.texts()?;
-    let stop: Arc<AtomicBool> = terminal::stop_flag()?;
-    let mut screen = Screen::new(args.course.steps);
-    let finished =
-        pretrain::gpt2(&args.out, &texts, &options, &mut |progress| screen.show(progress), &stop)?;
-    screen.end(finished, "GPT-2", &args.out);
+    let stop = terminal::stop_flag()?;
+    let finished = pretrain::gpt2(&args.out, &texts, &options, &mut Bar::default(), &stop)?;
+    say_end(finished, "GPT-2", args.course.steps, &args.out);
     Ok(())
 }
 
-/// Progress bar over all steps; without a terminal, periodic lines.
-struct Screen {
-    bar: terminal::Bar,
-    steps: u64,
-}
-
-impl Screen {
-    fn new(steps: u64) -> Self {
-        Self { bar: terminal::Bar::new("training", Unit::Count("steps"), steps), steps }
-    }
-
-    fn show(&mut self, StepProgress { step, loss }: StepProgress) {
-        // The folder is written after the last step.
-        terminal::hold_stops(step == self.steps);
-        self.bar.detail(&format!("loss {loss:.3}"));
-        self.bar.position(step);
-    }
-
-    fn end(&mut self, finished: bool, model: &str, out: &Path) {
-        self.bar.finish();
-        terminal::say(&if finished {
-            format!("trained a {model} for {} steps; wrote {}", self.steps, printable_path(out))
-        } else {
-            "interrupted; nothing is written".to_owned()
-        });
-    }
+/// Prints how training ended.
+fn say_end(finished: bool, model: &str, steps: u64, out: &Path) {
+    terminal::say(&if finished {
+        format!("trained a {model} for {steps} steps; wrote {}", printable_path(out))
+    } else {
+        "interrupted; nothing is written".to_owned()
+    });
 }

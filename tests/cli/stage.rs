@@ -27,33 +27,9 @@ impl Stage {
         let (pictures, clip, gpt2) = (stage.pictures(), stage.clip(), stage.gpt2());
         success(&["dataset", "draw", "--out", &pictures, "--count", "60", "--size", "64"]);
         init_clip(&clip, "24");
-        success(&[
-            "init",
-            "gpt2",
-            "--out",
-            &gpt2,
-            "--dataset",
-            &pictures,
-            "--test-captions",
-            "50",
-            "--vocab-size",
-            "400",
-            "--hidden-size",
-            "32",
-            "--layers",
-            "1",
-            "--heads",
-            "2",
-        ]);
-        success(&[
-            "precompute",
-            "--dataset",
-            &pictures,
-            "--clip",
-            &clip,
-            "--out",
-            &stage.embeddings(),
-        ]);
+        init_gpt2(&gpt2, &pictures, &[]);
+        let out = stage.embeddings();
+        success(&["precompute", "--dataset", &pictures, "--clip", &clip, "--out", &out]);
         stage
     }
 
@@ -111,24 +87,16 @@ impl Stage {
 
 /// Makes a tiny CLIP with embeddings of `projection_dim` values.
 pub fn init_clip(out: &str, projection_dim: &str) {
-    success(&[
-        "init",
-        "clip",
-        "--out",
-        out,
-        "--image-size",
-        "32",
-        "--patch-size",
-        "16",
-        "--hidden-size",
-        "32",
-        "--layers",
-        "1",
-        "--heads",
-        "2",
-        "--projection-dim",
-        projection_dim,
-    ]);
+    let pictures = ["init", "clip", "--out", out, "--image-size", "32", "--patch-size", "16"];
+    let towers = ["--hidden-size", "32", "--layers", "1", "--heads", "2"];
+    success(&[&pictures[..], &towers, &["--projection-dim", projection_dim]].concat());
+}
+
+/// Makes a tiny GPT-2 with a tokenizer of the captions of `pictures`.
+fn init_gpt2(out: &str, pictures: &str, more: &[&str]) {
+    let set = ["init", "gpt2", "--out", out, "--dataset", pictures, "--test-captions", "50"];
+    let shape = ["--vocab-size", "400", "--hidden-size", "32", "--layers", "1", "--heads", "2"];
+    success(&[&set[..], &shape, more].concat());
 }
 
 /// Makes a language model without dropout, and returns the setting that names it.
@@ -136,10 +104,7 @@ pub fn init_clip(out: &str, projection_dim: &str) {
 /// Draws of dropout depend on which process has which captions.
 pub fn without_dropout(folder: &Path) -> String {
     let gpt2 = folder.join("gpt2").display().to_string();
-    let pictures = Stage::get().pictures();
-    let set = ["--dataset", &pictures, "--test-captions", "50", "--vocab-size", "400"];
-    let shape = ["--hidden-size", "32", "--layers", "1", "--heads", "2", "--dropout", "0"];
-    success(&[&["init", "gpt2", "--out", &gpt2][..], &set, &shape].concat());
+    init_gpt2(&gpt2, &Stage::get().pictures(), &["--dropout", "0"]);
     format!("gpt2.model={gpt2}")
 }
 

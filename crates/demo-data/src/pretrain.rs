@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datasets::Corpus;
 use networks::{Precision, device};
+use progress::{Progress, Unit};
 use recipes::{Rule, Schedule};
 use tch::Tensor;
 
@@ -46,15 +47,6 @@ pub struct TrainingOptions {
     pub weight_decay: f64,
     /// Seed of everything random.
     pub seed: u64,
-}
-
-/// `StepProgress` event: a finished step.
-#[derive(Debug, Clone, Copy)]
-pub struct StepProgress {
-    /// Finished steps.
-    pub step: u64,
-    /// Loss of the step's batch.
-    pub loss: f64,
 }
 
 impl TrainingOptions {
@@ -95,11 +87,13 @@ impl TrainingOptions {
         learner: &mut Learner<M>,
         mut make_batch: impl FnMut(u64) -> Result<M::Batch, Error>,
         mut after_step: impl FnMut(&mut M) -> Result<(), Error>,
-        progress: &mut dyn FnMut(StepProgress),
+        progress: &mut dyn Progress,
         stop: &AtomicBool,
     ) -> Result<bool, Error> {
+        progress.start("training", Unit::Count("steps"), Some(self.steps), 0);
         for step in 0..self.steps {
             if stop.load(Ordering::Relaxed) {
+                progress.finish();
                 return Ok(false);
             }
             let batch = make_batch(step)?;
@@ -117,8 +111,12 @@ impl TrainingOptions {
             }
             learner.apply(&computed)?;
             after_step(learner.model_mut())?;
-            progress(StepProgress { step: step + 1, loss });
+            // The folder is written after the last step.
+            progress.unsaved(step + 1 == self.steps);
+            progress.detail(&format!("loss {loss:.3}"));
+            progress.position(step + 1);
         }
+        progress.finish();
         Ok(true)
     }
 

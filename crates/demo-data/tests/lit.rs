@@ -129,7 +129,8 @@ fn train(
     let features = features(&folder.join("f.safetensors"), &corpus, moved);
     let out = folder.join("lit");
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    lit(&out, &corpus, &split, &features, &options(), &mut |_| {}, &AtomicBool::new(stop)).unwrap()
+    let stop = AtomicBool::new(stop);
+    lit(&out, &corpus, &split, &features, &options(), &mut progress::Silent, &stop).unwrap()
 }
 
 fn weights(folder: &Path) -> Vec<u8> {

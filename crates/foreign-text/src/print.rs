@@ -26,6 +26,18 @@ pub fn printable_path(path: &Path) -> PrintablePath<'_> {
     PrintablePath(path)
 }
 
+/// Returns the first five names, escaped as [`printable`] does, and the number of the others.
+pub fn first_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    const SHOWN: usize = 5;
+    let mut names = names.into_iter();
+    let shown: Vec<String> =
+        names.by_ref().take(SHOWN).map(|name| printable(name.as_ref()).to_string()).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 impl Display for PrintableText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;

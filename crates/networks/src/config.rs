@@ -9,7 +9,7 @@ use crate::error::ModelError;
 
 /// Sanity limit, ten times ViT-L/14 and more than twice the largest GPT-2, so that a wrong config
 /// fails before memory runs out.
-const MAX_PARAMETERS: u128 = 4_000_000_000;
+pub(crate) const MAX_PARAMETERS: u128 = 4_000_000_000;
 
 /// Sanity limit, twenty times the deepest GPT-2; each layer takes memory, however narrow it is.
 pub(crate) const MAX_LAYERS: i64 = 1_000;

@@ -267,34 +267,37 @@ fn a_module_of_a_larger_store_is_filled_and_the_rest_left_alone() {
     assert!(case.off() < TOLERANCE);
 }
 
-/// Loads the tensors of a fixture, modified by `change`, into a new model.
+fn as_is(_: &mut Gpt2Config) {}
+
+/// Loads the model of a fixture with modified tensors and config.
 fn load_changed(
     name: &str,
-    change: impl Fn(&mut BTreeMap<String, Tensor>),
-) -> Result<(), WeightsError> {
+    config: impl Fn(&mut Gpt2Config),
+    tensors_of: impl Fn(&mut BTreeMap<String, Tensor>),
+) -> Result<Case, WeightsError> {
     let mut changed = tensors(&format!("gpt2/{name}/model.safetensors")).into_iter().collect();
-    change(&mut changed);
+    tensors_of(&mut changed);
     let folder = tempfile::tempdir().unwrap();
     let changed: Vec<(String, Tensor)> = changed.into_iter().collect();
     weights::save(&folder.path().join("model.safetensors"), &changed, &BTreeMap::new()).unwrap();
-    let config = Gpt2Config::open(&fixture(&format!("gpt2/{name}"))).unwrap();
+    let mut settings = Gpt2Config::open(&fixture(&format!("gpt2/{name}"))).unwrap();
+    config(&mut settings);
     let mut store = nn::VarStore::new(Device::Cpu);
-    let _ = Gpt2::new(store.root(), &config);
-    gpt2::load_pretrained(
-        &mut store,
-        "",
-        &Checkpoint::open(folder.path()).unwrap(),
-        Vocabulary::Same,
-    )
+    let model = Gpt2::new(store.root(), &settings);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    gpt2::load_pretrained(&mut store, "", &checkpoint, Vocabulary::Same)?;
+    let expected = tensors(&format!("gpt2/{name}/expected.safetensors"));
+    Ok(Case { store, model, expected })
 }
 
 #[test]
 fn tensors_that_do_not_belong_are_refused_by_the_files_own_names() {
-    let report = |name: &str, change: &dyn Fn(&mut BTreeMap<String, Tensor>)| match load_changed(
-        name, change,
-    ) {
-        Err(WeightsError::Mismatch { report, .. }) => report,
-        other => panic!("{other:?}"),
+    let report = |name: &str, change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let loaded = load_changed(name, as_is, change);
+        match loaded.map(drop) {
+            Err(WeightsError::Mismatch { report, .. }) => report,
+            other => panic!("{other:?}"),
+        }
     };
     let missing = report("bare", &|tensors| _ = tensors.remove("h.1.mlp.c_fc.bias"));
     assert_eq!(missing.missing, ["h.1.mlp.c_fc.bias"]);
@@ -314,36 +317,13 @@ fn tensors_that_do_not_belong_are_refused_by_the_files_own_names() {
     }
 }
 
-/// Loads the model of a fixture with modified tensors and config.
-fn changed_case(
-    name: &str,
-    config: impl Fn(&mut Gpt2Config),
-    tensors_of: impl Fn(&mut BTreeMap<String, Tensor>),
-) -> Case {
-    let mut changed = tensors(&format!("gpt2/{name}/model.safetensors")).into_iter().collect();
-    tensors_of(&mut changed);
-    let folder = tempfile::tempdir().unwrap();
-    let changed: Vec<(String, Tensor)> = changed.into_iter().collect();
-    weights::save(&folder.path().join("model.safetensors"), &changed, &BTreeMap::new()).unwrap();
-    let mut settings = Gpt2Config::open(&fixture(&format!("gpt2/{name}"))).unwrap();
-    config(&mut settings);
-    let mut store = nn::VarStore::new(Device::Cpu);
-    let model = Gpt2::new(store.root(), &settings);
-    let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    gpt2::load_pretrained(&mut store, "", &checkpoint, Vocabulary::Same).unwrap();
-    Case { store, model, expected: tensors(&format!("gpt2/{name}/expected.safetensors")) }
-}
-
 #[test]
 fn a_head_in_place_of_the_token_embedding_fills_it() {
-    let case = changed_case(
-        "gelu_new",
-        |_| {},
-        |tensors| {
-            let embedding = tensors.remove("transformer.wte.weight").unwrap();
-            tensors.insert("lm_head.weight".to_owned(), embedding);
-        },
-    );
+    let case = load_changed("gelu_new", as_is, |tensors| {
+        let embedding = tensors.remove("transformer.wte.weight").unwrap();
+        tensors.insert("lm_head.weight".to_owned(), embedding);
+    })
+    .unwrap();
     assert!(case.off() < TOLERANCE);
 }
 
@@ -351,13 +331,10 @@ fn a_head_in_place_of_the_token_embedding_fills_it() {
 fn heads_of_other_tasks_are_passed_over_and_named() {
     let head = "multiple_choice_head.summary.weight";
     for name in ["gelu_new", "bare"] {
-        let case = changed_case(
-            name,
-            |_| {},
-            |tensors| {
-                tensors.insert(head.to_owned(), Tensor::from(1.0_f32));
-            },
-        );
+        let case = load_changed(name, as_is, |tensors| {
+            tensors.insert(head.to_owned(), Tensor::from(1.0_f32));
+        })
+        .unwrap();
         assert!(case.off() < TOLERANCE);
     }
     let folder = tempfile::tempdir().unwrap();
@@ -375,10 +352,11 @@ fn untied_heads_are_used_if_the_config_says_so() {
     let untied = |config: &mut Gpt2Config| config.tie_word_embeddings = false;
     for name in ["gelu_new", "bare"] {
         let embedding = if name == "bare" { "wte.weight" } else { "transformer.wte.weight" };
-        let mut case = changed_case(name, untied, |tensors| {
+        let mut case = load_changed(name, untied, |tensors| {
             let head = &tensors[embedding] * 2.0;
             tensors.insert("lm_head.weight".to_owned(), head);
-        });
+        })
+        .unwrap();
         let logits = case.expected.remove("logits").unwrap();
         case.expected.insert("logits".to_owned(), logits * 2.0);
         assert!(case.off() < TOLERANCE, "{name}: {}", case.off());
@@ -397,24 +375,19 @@ fn untied_heads_are_used_if_the_config_says_so() {
 #[test]
 fn attention_is_scaled_by_layer_and_width_as_the_config_says() {
     let scaled = |factor: &dyn Fn(usize) -> f64| {
-        changed_case(
-            "gelu_new",
-            |_| {},
-            |tensors| {
-                let layers =
-                    tensors.keys().filter(|name| name.ends_with("attn.c_attn.weight")).count();
-                for (layer, part) in
-                    (0..layers).flat_map(|layer| [(layer, "weight"), (layer, "bias")])
-                {
-                    let name = format!("transformer.h.{layer}.attn.c_attn.{part}");
-                    let all = &tensors[&name];
-                    let width = all.size()[all.dim() - 1] / 3;
-                    let queries = all.narrow(-1, 0, width) * factor(layer);
-                    let rest = all.narrow(-1, width, 2 * width);
-                    tensors.insert(name, Tensor::cat(&[queries, rest], -1));
-                }
-            },
-        )
+        load_changed("gelu_new", as_is, |tensors| {
+            let layers = tensors.keys().filter(|name| name.ends_with("attn.c_attn.weight")).count();
+            for (layer, part) in (0..layers).flat_map(|layer| [(layer, "weight"), (layer, "bias")])
+            {
+                let name = format!("transformer.h.{layer}.attn.c_attn.{part}");
+                let all = &tensors[&name];
+                let width = all.size()[all.dim() - 1] / 3;
+                let queries = all.narrow(-1, 0, width) * factor(layer);
+                let rest = all.narrow(-1, width, 2 * width);
+                tensors.insert(name, Tensor::cat(&[queries, rest], -1));
+            }
+        })
+        .unwrap()
     };
     let head_dim = case("gelu_new", |_| {}).model.config().head_dim() as f64;
     for (by_width, by_layer) in [(true, true), (false, false), (false, true)] {
@@ -437,13 +410,14 @@ fn attention_is_scaled_by_layer_and_width_as_the_config_says() {
 fn an_output_head_is_passed_over_only_where_it_is_the_embedding_again() {
     let head = "lm_head.weight".to_owned();
     for (name, embedding) in [("gelu_new", "transformer.wte.weight"), ("bare", "wte.weight")] {
-        load_changed(name, |tensors| {
+        load_changed(name, as_is, |tensors| {
             tensors.insert(head.clone(), tensors[embedding].shallow_clone());
         })
         .unwrap();
-        let error = load_changed(name, |tensors| {
+        let error = load_changed(name, as_is, |tensors| {
             tensors.insert(head.clone(), &tensors[embedding] + 1e-3);
         })
+        .map(drop)
         .unwrap_err();
         assert!(matches!(error, WeightsError::UntiedHead { .. }), "{error}");
         assert!(error.to_string().contains("lm_head.weight"), "{error}");

@@ -7,7 +7,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::ahead::Batch;
 use crate::error::Error;
-use crate::finished::check_finite;
+use crate::file_writer::check_finite;
 use crate::normaliser::Normaliser;
 use crate::plan::Plan;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use foreign_text::{printable, printable_path};
+use foreign_text::{first_of, printable, printable_path};
 use networks::ModelError;
 use networks::memory::OutOfMemory;
 use tch::TchError;
@@ -204,17 +204,6 @@ fn less_memory(batch_size: usize, kept: &Path) -> String {
         batch_size / 2,
         printable_path(kept)
     )
-}
-
-/// Returns the names of the first few images and the number of the others.
-pub fn first_of(pictures: &[impl AsRef<str>]) -> String {
-    const SHOWN: usize = 5;
-    let shown = pictures.iter().take(SHOWN).map(|name| printable(name.as_ref()).to_string());
-    let names = shown.collect::<Vec<_>>().join(", ");
-    match pictures.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => format!("{names} and {more} more"),
-        _ => names,
-    }
 }
 
 /// Returns the first few images with their reasons and the number of the others.

@@ -54,6 +54,7 @@ mod contents;
 mod encode;
 mod encoder;
 mod error;
+mod file_writer;
 mod finished;
 mod locked;
 mod normaliser;
@@ -64,7 +65,7 @@ mod skipped;
 mod sources;
 
 pub use encoder::{EncoderError, EncoderSource, ImageEncoder, kind_of};
-pub use error::{Error, first_of};
+pub use error::Error;
 pub use finished::Embeddings;
 pub use locked::{locked_encoder, locked_identity, project};
 pub use plan::{Find, Plan, Summary};

@@ -16,7 +16,8 @@ use durable::kept::{Key, Pieces};
 
 use crate::contents::{Contents, EncodedBatch};
 use crate::error::Error;
-use crate::finished::{self, Blocks, Embeddings};
+use crate::file_writer::{self, Blocks};
+use crate::finished::Embeddings;
 use crate::plan::Plan;
 use crate::skipped::Skipped;
 
@@ -149,7 +150,7 @@ impl<'p> Piece<'p> {
             return Ok(());
         }
         let rows = || Blocks::new(self.batches.values().map(|batch| Ok(batch.rows.clone())));
-        finished::write(&self.path, &self.plan.identity, &self.contents(), rows)
+        file_writer::write(&self.path, &self.plan.identity, &self.contents(), rows)
             .map_err(|error| Error::keep(error, &self.path, self.saved))?;
         (self.is_saved, self.saved, self.saved_at) = (true, self.done(), Some(Instant::now()));
         Ok(())
@@ -229,7 +230,7 @@ pub(crate) fn merge(plan: &Plan, pieces: Pieces) -> Result<Merged, Error> {
     // Written in this folder first: a killed process leaves nothing next to the output.
     let finished = pieces.folder().join(FINISHED);
     let blocks = || Blocks::new((0..plan.pieces()).map(rows));
-    finished::write(&finished, &plan.identity, &all, blocks)
+    file_writer::write(&finished, &plan.identity, &all, blocks)
         .map_err(|error| Error::keep(error, &finished, plan.names.len()))?;
     durable::replace(&finished, plan.output)?;
     pieces.remove(lock)?;

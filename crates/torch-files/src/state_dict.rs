@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use foreign_text::first_of;
+
 use crate::container::{self, Contents};
 use crate::error::{Error, Problem, key_step, shown};
 use crate::tensor::Tensor;
@@ -10,8 +12,6 @@ use crate::tree::{Items, Tree, Value};
 
 /// Keys under which training scripts store the model, next to other entries with tensors.
 const WRAPPERS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
-/// Number of keys and state dicts that an error lists.
-const LISTED: usize = 8;
 
 /// Named tensors, in the order of the file.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl StateDict {
             Problem::Content(format!(
                 "holds several state dicts: {}\n\
                  hint: in Python, save the one that is meant by itself",
-                listed(names)
+                first_of(names)
             ))
             .at(path)
         })
@@ -117,7 +117,7 @@ fn state_dicts_of(tree: &Tree) -> Result<Vec<StateDict>, Problem> {
     }
     Err(Problem::Content(match tree.root() {
         Value::Dict(root) => {
-            let keys = listed(root.iter().map(|(key, _)| name_of(key)));
+            let keys = first_of(root.iter().map(|(key, _)| name_of(key)));
             format!("holds no tensors by name; its keys are {keys}")
         }
         root => format!(
@@ -178,16 +178,6 @@ impl Search {
     fn is_new(&mut self, items: Items) -> bool {
         !items.is_empty() && self.visited.insert(items.ids.as_ptr().addr())
     }
-}
-
-/// Lists the first names for an error.
-fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
-    let has_more = names.len() > LISTED;
-    let mut listed: Vec<String> = names.take(LISTED).collect();
-    if has_more {
-        listed.push("…".to_owned());
-    }
-    listed.join(", ")
 }
 
 fn name_of(key: Value) -> String {

@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use caption_metrics::clip_score::{ClipModel, Cosines};
 use caption_metrics::meteor::Segment;
-use foreign_text::{printable, printable_path};
+use foreign_text::{first_of, printable, printable_path};
 use keywords::TextEncoder;
 use networks::{normalized, transfer};
-use precompute::{Embeddings, first_of};
+use precompute::Embeddings;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::Error;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use datasets::{Corpus, Source};
 use durable::digests;
 use durable::kept::Key;
-use foreign_text::printable_path;
+use foreign_text::{first_of, printable_path};
 use image_features::Features;
-use precompute::{Dtype, Embeddings, Identity, Network, Skipped, first_of};
+use precompute::{Dtype, Embeddings, Identity, Network, Skipped};
 use tch::Device;
 
 use crate::error::Error;

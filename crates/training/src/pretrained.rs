@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use foreign_text::printable_path;
+use foreign_text::{first_of, printable_path};
 use networks::gpt2::{self, Gpt2Config, Vocabulary};
 use networks::prefix;
 use networks::weights::Checkpoint;
@@ -54,7 +54,7 @@ impl Pretrained {
     pub(crate) fn note_other_heads(&self, progress: &mut dyn Progress) {
         let others = if self.is_captioner { Vec::new() } else { gpt2::other_heads(&self.weights) };
         if !others.is_empty() {
-            let (folder, names) = (printable_path(&self.folder), first_names(&others));
+            let (folder, names) = (printable_path(&self.folder), first_of(&others));
             progress.note(&format!("tensors of {folder} that GPT-2 does not use: {names}"));
         }
     }
@@ -74,16 +74,5 @@ impl Pretrained {
             return Ok(prefix::load(store, &self.weights)?);
         }
         Ok(gpt2::load_pretrained(store, "gpt", &self.weights, vocabulary)?)
-    }
-}
-
-/// Returns the first few names, and how many more there are.
-#[must_use]
-pub fn first_names(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(SHOWN) {
-        None | Some(0) => text,
-        Some(more) => format!("{text} and {more} more"),
     }
 }

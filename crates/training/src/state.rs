@@ -62,11 +62,14 @@ impl<S: System> TrainState<S> {
             Some(earlier) if folder.config()?.training.threads == config.training.threads => {
                 earlier.threads
             }
-            _ => cpu_threads(&config.training),
+            _ => cpu_threads(config.training.threads),
         };
         // A run may resume with more processes on one machine than it was started with.
-        let own_threads =
-            if process.is_single() { threads } else { threads.min(cpu_threads(&config.training)) };
+        let own_threads = if process.is_single() {
+            threads
+        } else {
+            threads.min(cpu_threads(config.training.threads))
+        };
         device::set_threads(own_threads);
         device::keep_freed_memory();
         libtorch::allow_tf32(config.training.precision == Precision::Tf32);
@@ -338,8 +341,9 @@ fn check_same_run(
 }
 
 /// Returns the configured number of CPU threads; for 0, this process's share of the cores.
-pub(crate) fn cpu_threads(training: &Training) -> usize {
-    match training.threads {
+#[must_use]
+pub fn cpu_threads(configured: usize) -> usize {
+    match configured {
         0 => device::cpu_threads(launchers::local_world_size()),
         threads => threads,
     }

@@ -5,20 +5,13 @@
 mod stage;
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use runs::Hardware;
 use runs::RunFolder;
-use stage::{Stage, Watcher};
+use stage::{Stage, Watcher, alone};
 use training::Error;
 use training::session::TrainOptions;
 use training::trainer::train;
-
-/// Locks out other tests: threads and determinism are settings of the whole process.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Trains until `epochs` are done, and returns the notes.
 fn trained(stage: &Stage, run: &RunFolder, epochs: u64, set: &str) -> Result<Vec<String>, Error> {

@@ -5,19 +5,15 @@
 mod stage;
 mod tiny;
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use launchers::ProcessRank;
 use networks::Precision;
 use networks::language_model::{Block, Blocks, LanguageModel};
-use stage::Stage;
+use stage::{Stage, alone};
 use tch::{Device, Tensor, nn, no_grad};
 use training::learner::{Learner, Share, Step};
 use training::session::Outcome;
-
-/// libtorch's generator, from which dropout draws, is shared by all tests of this program.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 struct Language {
     learner: Learner<LanguageModel>,
@@ -68,7 +64,7 @@ fn distance(a: &[Tensor], b: &[Tensor]) -> f64 {
 
 #[test]
 fn parts_without_targets_do_not_count() {
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     // The first token of a block is never a target.
     let (some, more) = (block(1, &[2, 3, 7]), block(2, &[1, 4, 5, 6, 9, 11]));
     let (none, first) = (block(3, &[]), block(4, &[0]));
@@ -111,7 +107,7 @@ fn parts_without_targets_do_not_count() {
 
 #[test]
 fn a_batch_without_targets_has_loss_0_and_moves_nothing() {
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for recompute in [false, true] {
         for shared in [false, true] {
             let mut language = Language::new(Precision::Full, recompute, shared);
@@ -132,7 +128,7 @@ fn a_batch_without_targets_has_loss_0_and_moves_nothing() {
 
 #[test]
 fn captions_without_targets_train_as_in_whole_batches() {
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let stage = Stage::with_captions_without_targets();
     let losses = |name: &str, sets: &[&str]| -> Vec<f64> {
         let all = [&["training.epochs=2", "training.early_stop_epochs=0"], sets].concat();

@@ -61,7 +61,7 @@ impl BertTokenizer {
         &self,
         texts: &[S],
     ) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        crate::encode_batch(&self.tokenizer, texts, true)
+        Ok(crate::encode_batch(&self.tokenizer, texts, true)?.0)
     }
 
     /// Returns the number of tokens; ids are below it.

@@ -137,7 +137,7 @@ impl ClipTokenizer {
         &self,
         texts: &[S],
     ) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        crate::encode_batch(&self.tokenizer, texts, true)
+        Ok(crate::encode_batch(&self.tokenizer, texts, true)?.0)
     }
 
     /// Returns the same as [`Self::encode_batch`], and the number of texts that were truncated.
@@ -145,7 +145,7 @@ impl ClipTokenizer {
         &self,
         texts: &[S],
     ) -> Result<(Vec<Vec<u32>>, usize), TokenizerError> {
-        crate::encode_batch_counting_cut(&self.tokenizer, texts, true)
+        crate::encode_batch(&self.tokenizer, texts, true)
     }
 
     /// Pads rows with `<|endoftext|>` to the longest, as transformers' `padding=True` does.

@@ -93,7 +93,7 @@ impl Gpt2Tokenizer {
         &self,
         texts: &[S],
     ) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        crate::encode_batch(&self.tokenizer, texts, false)
+        Ok(crate::encode_batch(&self.tokenizer, texts, false)?.0)
     }
 
     /// Returns the text of token ids, including special tokens and with all spaces.

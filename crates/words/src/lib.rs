@@ -49,17 +49,10 @@ pub use label::{Label, PartOfSpeech};
 pub use vocabulary::{Vocabulary, karpathy_tokens};
 pub use wordnet::{Part, WordNet};
 
-/// Returns the token ids of each text, computed on all cores, with special tokens if `special`.
-fn encode_batch<S: AsRef<str>>(
-    tokenizer: &tokenizers::Tokenizer,
-    texts: &[S],
-    special: bool,
-) -> Result<Vec<Vec<u32>>, TokenizerError> {
-    Ok(encode_batch_counting_cut(tokenizer, texts, special)?.0)
-}
-
 /// Returns token ids of texts, and the number of texts that were truncated.
-fn encode_batch_counting_cut<S: AsRef<str>>(
+///
+/// Computes on all cores; adds special tokens if `special`.
+fn encode_batch<S: AsRef<str>>(
     tokenizer: &tokenizers::Tokenizer,
     texts: &[S],
     special: bool,

@@ -147,7 +147,8 @@ fn sync(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn remove(folder: &Path) -> anyhow::Result<()> {
+/// Removes a folder if there is one.
+pub(crate) fn remove(folder: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", folder.display()))

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+use crate::install::remove;
 use crate::needs;
 
 /// Rules of operators, which come with the Python package of libtorch.
@@ -60,15 +61,6 @@ pub fn build(repository: &Path, target: &Path, libtorch: &Path) -> anyhow::Resul
     fs::write(&stamp_file, stamp)
         .with_context(|| format!("cannot write {}", stamp_file.display()))?;
     Ok(Some(folder))
-}
-
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if folder.exists() => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Returns a text that depends on the sources, the compiler and libtorch.

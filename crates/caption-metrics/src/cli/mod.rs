@@ -5,16 +5,17 @@
 mod evaluate;
 mod fetch;
 mod frequencies;
+mod scoring;
 mod tokenize;
 
 use anyhow::bail;
 
 pub use evaluate::{
-    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, JudgesArgs, Note, ScoringArgs,
-    evaluate, print_scores,
+    CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, JudgesArgs, evaluate, print_scores,
 };
 pub use fetch::{FetchMeteorArgs, fetch_meteor};
 pub use frequencies::{FrequenciesArgs, count_frequencies};
+pub use scoring::{Note, ScoringArgs};
 pub use tokenize::{TokenizeArgs, tokenize};
 
 /// Threads that may score; each takes memory, and more than a machine's cores gain nothing.

@@ -7,6 +7,7 @@ use datasets::Corpus;
 use networks::Pass;
 use networks::clip::{self, ClipConfig, ClipModel};
 use pictures::Preprocessing;
+use progress::Progress;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, nn};
 use training::Error;
@@ -16,7 +17,7 @@ use training::named_variables;
 use training::seeds::{self, Purpose};
 use words::{ClipTokenizer, PaddedRows};
 
-use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
+use super::{TRAINED_COPIES, TrainingOptions};
 
 /// Options of a CLIP model and its training.
 #[derive(Debug, Clone)]
@@ -85,7 +86,7 @@ pub fn clip(
     corpus: &Corpus,
     images: &[usize],
     options: &ClipOptions,
-    progress: &mut dyn FnMut(StepProgress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
     let ClipOptions { config, vocab_size, training, kind } = options;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use networks::gpt2::Gpt2Config;
 use networks::language_model::{Block, Blocks, LanguageModel};
+use progress::Progress;
 use tch::{Device, Kind, Tensor, nn};
 use training::Error;
 use training::end_of_text;
@@ -13,7 +14,7 @@ use training::named_variables;
 use training::seeds::{self, Purpose};
 use words::Gpt2Tokenizer;
 
-use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
+use super::{TRAINED_COPIES, TrainingOptions};
 use crate::models::save_gpt2;
 
 /// Options of a GPT-2 model and its training.
@@ -40,7 +41,7 @@ pub fn gpt2(
     folder: &Path,
     texts: &[String],
     options: &Gpt2Options,
-    progress: &mut dyn FnMut(StepProgress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
     let Gpt2Options { config, block_size, training, kind } = options;

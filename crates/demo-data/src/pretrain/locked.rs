@@ -13,6 +13,7 @@ use datasets::{Corpus, Split};
 use networks::clip::{self, ClipConfig, ClipModel};
 use networks::{Pass, Standardization};
 use precompute::Embeddings;
+use progress::Progress;
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -26,7 +27,7 @@ use words::ClipTokenizer;
 
 use super::contrastive::{Pairs, trained_tokenizer};
 use super::retrieval::{self, RETRIEVAL_FILE, Retrievals};
-use super::{StepProgress, TRAINED_COPIES, TrainingOptions};
+use super::{TRAINED_COPIES, TrainingOptions};
 
 /// Options of a CLIP on features and of its training.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ impl Model for Lit {
     fn loss<'m>(&'m self, part: &'m Pairs, pass: Pass<'_, 'm>) -> Tensor {
         let features = part.images.dropout(self.feature_dropout, pass.dropout);
         self.model
-            .locked_contrastive_loss(&features, &part.ids, Some(&part.attention_mask))
+            .contrastive_loss(&features, &part.ids, Some(&part.attention_mask))
             .unwrap_or_else(|_| Tensor::from(f32::NAN))
     }
 }
@@ -83,7 +84,7 @@ pub fn lit(
     split: &Split,
     features: &Embeddings,
     options: &LitOptions,
-    progress: &mut dyn FnMut(StepProgress),
+    progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Option<Retrievals>, Error> {
     let training = &options.training;

@@ -18,8 +18,10 @@ const NOISE: f64 = 0.1;
 /// Length of an image embedding.
 pub(crate) const IMAGE_DIM: i64 = 24;
 
+/// Mapper of the checked CLIP-prefix captioner.
 pub(crate) const PREFIX: MapperConfig = MapperConfig::plain(MapperKind::Mlp, IMAGE_DIM, 5);
 
+/// Sizes of the checked Merge-RNN.
 pub(crate) const RNN: MergeRnnConfig =
     MergeRnnConfig::plain(Architecture::Merge, 120, 32, IMAGE_DIM);
 

@@ -31,19 +31,18 @@ fn assert_nothing_is_taken_for_whole(machine: &Machine) {
     assert!(names(&machine.repository("a/lm").join("snapshots").join(COMMIT)).is_empty());
 }
 
+/// Returns the ranges that were asked of the content network.
+fn ranges(machine: &Machine) -> Vec<Option<String>> {
+    let requests = machine.server.requests().into_iter();
+    requests.filter(|one| one.path.starts_with("/cdn")).map(|one| one.range).collect()
+}
+
 #[test]
 fn a_cut_connection_is_taken_up_where_it_ended() {
     let mut machine = Machine::with_models();
     machine.server.fault("GET", "cdn", 1, Fault::Cut(123_457));
     assert_eq!(fetch(&mut machine).unwrap(), weights());
-    let ranges: Vec<_> = machine
-        .server
-        .requests()
-        .into_iter()
-        .filter(|request| request.path.starts_with("/cdn"))
-        .map(|request| request.range)
-        .collect();
-    assert_eq!(ranges, [None, Some("bytes=123457-".to_owned())]);
+    assert_eq!(ranges(&machine), [None, Some("bytes=123457-".to_owned())]);
     assert_eq!(blobs(&machine), [sha256(&weights())]);
 }
 
@@ -55,14 +54,7 @@ fn a_server_that_falls_silent_is_asked_again() {
     let start = std::time::Instant::now();
     assert_eq!(fetch(&mut machine).unwrap(), weights());
     assert!(start.elapsed() < STALL);
-    let ranges: Vec<_> = machine
-        .server
-        .requests()
-        .into_iter()
-        .filter(|request| request.path.starts_with("/cdn"))
-        .map(|request| request.range)
-        .collect();
-    assert_eq!(ranges, [None, Some("bytes=100000-".to_owned())]);
+    assert_eq!(ranges(&machine), [None, Some("bytes=100000-".to_owned())]);
 }
 
 #[test]
@@ -307,9 +299,7 @@ fn threads_that_want_the_same_file_fetch_it_once() {
             });
         }
     });
-    let fetched =
-        machine.server.requests().iter().filter(|request| request.path.starts_with("/cdn")).count();
-    assert_eq!(fetched, 1);
+    assert_eq!(ranges(&machine).len(), 1);
     assert_eq!(fetch(&mut machine).unwrap(), weights());
 }
 
@@ -331,8 +321,6 @@ fn processes_that_want_the_same_file_fetch_it_once() {
     for mut process in children {
         assert!(process.wait().unwrap().success());
     }
-    let fetched =
-        machine.server.requests().iter().filter(|request| request.path.starts_with("/cdn")).count();
-    assert_eq!(fetched, 1);
+    assert_eq!(ranges(&machine).len(), 1);
     assert_eq!(blobs(&machine), [sha256(&weights())]);
 }

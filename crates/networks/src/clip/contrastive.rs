@@ -15,46 +15,25 @@ impl ClipModel {
     /// It is the mean of the cross entropies over images and over texts, of cosine similarities
     /// times the learned scale, as transformers' `CLIPModel` returns with `return_loss`.
     ///
-    /// `pixels` is `[batch, channels, image_size, image_size]`, `ids` and `attention_mask` are
-    /// `[batch, tokens]`; row i of both belongs together.
+    /// `images` is `[batch, channels, image_size, image_size]`, or with a locked encoder its
+    /// features `[batch, dimension]`. `ids` and `attention_mask` are `[batch, tokens]`; row i of
+    /// both belongs together.
     ///
     /// # Errors
-    /// Same as [`Self::encode_image`] and [`Self::encode_text`], and for batches of different
-    /// sizes.
+    /// Same as [`Self::encode_image`] or [`Self::project_features`], and [`Self::encode_text`]; for
+    /// batches of different sizes.
     pub fn contrastive_loss(
-        &self,
-        pixels: &Tensor,
-        ids: &Tensor,
-        attention_mask: Option<&Tensor>,
-    ) -> Result<Tensor, ModelError> {
-        check_numbers(pixels, ids)?;
-        self.matching_loss(&self.encode_image(pixels)?, ids, attention_mask)
-    }
-
-    /// Returns the contrastive loss of a batch of a locked encoder's features, a scalar.
-    ///
-    /// `features` is `[batch, dimension]`; see [`Self::contrastive_loss`].
-    ///
-    /// # Errors
-    /// Same as [`Self::project_features`] and [`Self::encode_text`], and for batches of different
-    /// sizes.
-    pub fn locked_contrastive_loss(
-        &self,
-        features: &Tensor,
-        ids: &Tensor,
-        attention_mask: Option<&Tensor>,
-    ) -> Result<Tensor, ModelError> {
-        check_numbers(features, ids)?;
-        self.matching_loss(&self.project_features(features)?, ids, attention_mask)
-    }
-
-    fn matching_loss(
         &self,
         images: &Tensor,
         ids: &Tensor,
         attention_mask: Option<&Tensor>,
     ) -> Result<Tensor, ModelError> {
-        let images = normalized(images)?;
+        check_numbers(images, ids)?;
+        let images = match self.config().image_encoder {
+            Some(_) => self.project_features(images)?,
+            None => self.encode_image(images)?,
+        };
+        let images = normalized(&images)?;
         let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
         let factor = self.logit_scale()?.f_exp()?;
         let logits_per_text = texts.f_matmul(&images.f_transpose(0, 1)?)?.f_mul(&factor)?;

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 use durable::digests::DigestCache;
 use durable::kept::Key;
-use foreign_text::printable_path;
+use foreign_text::{first_of, printable_path};
 use named_paths::NamedPaths;
 
 pub use check::{Check, Damage};
@@ -323,7 +323,6 @@ impl Plan {
 
     /// Describes the change of an input between two keys.
     fn change(&self, name: &str, before: &Key, now: &Key) -> String {
-        const SHOWN: usize = 3;
         let path = self.paths_by_name.path(name);
         let text = |key: &Key| key.get(name).map(|digest| self.input_file(digest));
         let before = text(before).and_then(|file| fs::read_to_string(file).ok());
@@ -332,17 +331,14 @@ impl Plan {
             (Some(before), Some(now)) => key::changed_lines(before, now),
             _ => Vec::new(),
         };
-        let shown = lines.iter().take(SHOWN).map(|line| match line.as_str() {
-            "" => printable_path(&path).to_string(),
-            line if name == "config" => line.to_owned(),
-            line => printable_path(&path.join(line)).to_string(),
-        });
-        let shown: Vec<String> = shown.collect();
-        match lines.len().checked_sub(SHOWN) {
-            _ if lines.is_empty() => printable_path(&path).to_string(),
-            Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
-            _ => shown.join(", "),
+        if lines.is_empty() {
+            return printable_path(&path).to_string();
         }
+        first_of(lines.into_iter().map(|line| match line.as_str() {
+            "" => path.display().to_string(),
+            _ if name == "config" => line,
+            inner => path.join(inner).display().to_string(),
+        }))
     }
 
     /// Returns the file with the text of an input.

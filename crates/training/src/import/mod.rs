@@ -78,7 +78,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
         data_set: None,
         gpt2_sha256: Some(digests::of_file(import.file)?),
         keywords_sha256: None,
-        threads: crate::state::cpu_threads(&config.training),
+        threads: crate::state::cpu_threads(config.training.threads),
         device: config.training.device.clone(),
         resumed_on: Vec::new(),
         folder: None,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use foreign_text::printable_path;
+use foreign_text::{first_of, printable_path};
 use networks::prefix;
 use tch::{Kind, Tensor};
 use torch_files::{Dtype, StateDict};
@@ -12,9 +12,6 @@ use torch_files::{Dtype, StateDict};
 use super::names::{EMBEDDING, HEAD, PartPrefixes};
 use super::shapes::{self, Sizes};
 use crate::error::Error;
-
-/// Number of names that an error lists.
-const LISTED: usize = 8;
 const HINT: &str =
     "hint: in Python, save model.state_dict() of ClipCap's ClipCaptionModel by itself";
 
@@ -58,7 +55,7 @@ impl<'a> Weights<'a> {
             return Err(weights.fail(&format!(
                 "{} of its tensors belong to no part of a captioner: {}\n{HINT}",
                 unknown.len(),
-                listed(&unknown)
+                first_of(&unknown)
             )));
         }
         let unread = dict.others().iter().find(|(name, _)| {
@@ -199,18 +196,8 @@ fn choose_captioner(mut all: Vec<StateDict>) -> Result<(StateDict, PartPrefixes)
         } else {
             format!(" under {}", dict.key_path())
         },
-        listed(&names)
+        first_of(&names)
     ))
-}
-
-/// Lists the first names, escaped.
-fn listed(names: &[&str]) -> String {
-    let mut listed: Vec<String> =
-        names.iter().take(LISTED).map(|name| name.escape_debug().to_string()).collect();
-    if names.len() > LISTED {
-        listed.push("…".to_owned());
-    }
-    listed.join(", ")
 }
 
 fn shape(tensor: &torch_files::Tensor) -> Vec<i64> {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use datasets::ImageFiles;
 use demo_data::models::init_gpt2;
@@ -200,6 +201,12 @@ impl Stage {
     pub fn pretrained(&self, name: &str) -> Tensor {
         Checkpoint::open(&self.gpt2()).unwrap().tensor(name, Device::Cpu).unwrap()
     }
+}
+
+/// Locks out other tests: libtorch's random generator, threads and determinism are the process's.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the lines of a run's `metrics.csv`.

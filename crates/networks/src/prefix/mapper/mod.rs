@@ -10,11 +10,9 @@ use tch::Tensor;
 use mlp::MlpMapper;
 use transformer::TransformerMapper;
 
+use crate::config::MAX_PARAMETERS;
 use crate::layers::Builder;
 use crate::pass::Pass;
-
-/// Sanity limit, more than the largest GPT-2, so that a wrong config fails before memory runs out.
-const MAX_PARAMETERS: u128 = 4_000_000_000;
 
 /// Sizes of a mapper.
 #[derive(Debug, Clone, Copy, PartialEq)]
