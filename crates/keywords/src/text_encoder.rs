@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use networks::clip::{self, LoadedClip};
+use networks::clip::{self, ClipModel, LoadedClip};
 use networks::normalized;
 use networks::transfer;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -17,7 +17,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct TextEncoder {
     path: PathBuf,
-    clip: LoadedClip,
+    model: ClipModel,
     tokenizer: ClipTokenizer,
     device: Device,
     identity: String,
@@ -38,7 +38,8 @@ impl TextEncoder {
             clip.model.config().text_config.vocab_size,
         )?;
         let identity = clip.identity();
-        Ok(Self { path: path.to_owned(), clip, tokenizer, device, identity })
+        // The rest of `clip` keeps the weights file mapped.
+        Ok(Self { path: path.to_owned(), model: clip.model, tokenizer, device, identity })
     }
 
     /// Returns embeddings `[texts, dim]`, f32, each of length 1.
@@ -70,7 +71,7 @@ impl TextEncoder {
                 self.tokenizer.pad(&batch.iter().map(|&row| &rows[row][..]).collect::<Vec<_>>());
             let shape = [padded.rows as i64, padded.tokens as i64];
             let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?;
-            let embeddings = no_grad(|| self.clip.model.encode_text(&ids, None))?;
+            let embeddings = no_grad(|| self.model.encode_text(&ids, None))?;
             let embeddings = embeddings.f_to_kind(Kind::Float)?;
             let indices: Vec<i64> = batch.iter().map(|&row| row as i64).collect();
             let indices = transfer::to_device(&Tensor::f_from_slice(&indices)?, self.device)?;
@@ -100,7 +101,7 @@ impl TextEncoder {
     /// Returns the number of values in an embedding.
     #[must_use]
     pub fn dimension(&self) -> usize {
-        self.clip.model.config().projection_dim as usize
+        self.model.config().projection_dim as usize
     }
 
     /// Returns the device of the computation.
