@@ -50,7 +50,7 @@ def find(driver, selector):
 def finished(driver):
     """Waits until nothing is being captioned, and returns the pictures, newest first."""
     ready = "return document.querySelector('#results').getAttribute('aria-busy') === 'false'"
-    WebDriverWait(driver, 60).until(lambda _: driver.execute_script(ready))
+    WebDriverWait(driver, 240).until(lambda _: driver.execute_script(ready))
     return driver.find_elements(By.CSS_SELECTOR, "#results article")
 
 
@@ -174,6 +174,7 @@ def use(driver, address, picture, shots, name, axe):
         assert len(articles) == 4
         assert "is not a JPEG" in articles[0].find_element(By.CSS_SELECTOR, ".failed").text
         assert results(articles[1], 1)["clip-prefix"].find_element(By.CSS_SELECTOR, ".caption").text
+        assert len(driver.find_elements(By.CSS_SELECTOR, "#previews img")) == 1, "a broken picture is shown"
     assert find(driver, "#status").text.startswith("1 of 2 captioned in ")
     accessible(driver, axe)
     shoot(driver, shots / f"{name}-several.png")

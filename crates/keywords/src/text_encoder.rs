@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use networks::clip::{self, LoadedClip};
+use networks::clip::{self, ClipModel, LoadedClip};
 use networks::{compute_by_length, normalized};
 use tch::{Device, Kind, Tensor};
 use words::{ClipTokenizer, check_vocabulary};
@@ -16,7 +16,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct TextEncoder {
     path: PathBuf,
-    clip: LoadedClip,
+    model: ClipModel,
     tokenizer: ClipTokenizer,
     device: Device,
     identity: String,
@@ -37,7 +37,8 @@ impl TextEncoder {
             clip.model.config().text_config.vocab_size,
         )?;
         let identity = clip.identity();
-        Ok(Self { path: path.to_owned(), clip, tokenizer, device, identity })
+        // The rest of `clip` keeps the weights file mapped.
+        Ok(Self { path: path.to_owned(), model: clip.model, tokenizer, device, identity })
     }
 
     /// Returns embeddings `[texts, dim]`, f32, each of length 1.
@@ -63,7 +64,7 @@ impl TextEncoder {
             let padded = self.tokenizer.pad(rows);
             let shape = [padded.rows as i64, padded.tokens as i64];
             let ids = Tensor::f_from_slice(&padded.ids)?.f_view(shape)?;
-            let embeddings = self.clip.model.encode_text(&ids, None)?.f_to_kind(Kind::Float)?;
+            let embeddings = self.model.encode_text(&ids, None)?.f_to_kind(Kind::Float)?;
             Ok::<_, Error>(normalized(&embeddings)?)
         };
         let all = compute_by_length(&rows, BATCH, self.dimension() as i64, self.device, encode)?;
@@ -91,7 +92,7 @@ impl TextEncoder {
     /// Returns the number of values in an embedding.
     #[must_use]
     pub fn dimension(&self) -> usize {
-        self.clip.model.config().projection_dim as usize
+        self.model.config().projection_dim as usize
     }
 
     /// Returns the device of the computation.

@@ -102,6 +102,8 @@ function take(files) {
   if (!taken.length) return;
   pictures = taken.map((file) => ({ file, url: URL.createObjectURL(file) }));
   $("previews").replaceChildren(...pictures.slice(0, 12).map(({ file, url }) => image(url, `Chosen picture ${file.name}`)));
+  // What the browser cannot show, the server may read nonetheless.
+  for (const preview of $("previews").children) preview.addEventListener("error", () => preview.remove());
   $("previews").hidden = false;
   $("invite").hidden = true;
   $("drop").classList.add("filled");
