@@ -187,6 +187,13 @@ def use_demo(driver, phone):
 
 
 def use_report(driver, phone):
+    assert "test pictures" in find(driver, ".lead").text
+    summary = find(driver, "main > details summary")
+    summary.send_keys(Keys.ENTER)
+    command = find(driver, "main > details[open] pre.command")
+    assert command.text.startswith("capsmith serve --run ")
+    button = driver.execute_script("return arguments[0].nextElementSibling", command)
+    assert command.rect["x"] + command.rect["width"] > button.rect["x"] + button.rect["width"], "in the frame"
     check_table(driver, phone)
     check_charts(driver)
     check_pairs(driver)
@@ -203,7 +210,8 @@ def use_sweep(driver, phone):
         assert box["x"] >= frame["x"] - 1 and box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, text.text
     assert re.search(r"of \d+ trials scored.*\d+ of \d+ runs.*stages", find(driver, ".progress").text)
     check_table(driver, phone)
-    link = all_of(driver, "a[data-trial]")[0]
+    assert "capsmith train --config" in all_of(driver, "details.trial[open]")[0].text, "the best trial is open"
+    link = all_of(driver, "a[data-trial]")[1]
     click(driver, link)
     trial = find(driver, link.get_attribute("hash"))
     assert trial.get_attribute("open") and "capsmith train --config" in trial.text

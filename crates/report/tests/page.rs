@@ -146,6 +146,13 @@ fn a_page_has_the_numbers_and_captions_of_its_runs_and_escapes_them() {
     assert!(page.contains("<li>dog</li><li>&lt;i&gt;</li>"), "keywords of SBG");
     assert!(page.contains(r#"title="3 pictures">dog<"#), "the cloud of words");
 
+    // Two systems on the same pictures: one sentence names the best, and a command tries both.
+    let lead = &page[page.find("class=\"lead\"").unwrap()..];
+    let lead = &lead[..lead.find("</p>").unwrap()];
+    assert_eq!(lead.matches("the highest CIDEr").count(), 1, "{lead}");
+    assert!(lead.contains("on 3 test pictures") && !lead.contains("compared"), "{lead}");
+    assert!(page.contains("capsmith serve --run "), "{page}");
+
     // Curves hold the numbers of the files.
     assert!(page.contains(r#"points="1,6.125 2,4.0625""#), "loss");
     assert!(page.contains(r#"points="1,5.75 2,4.8125""#), "held out");

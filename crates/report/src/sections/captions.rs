@@ -32,6 +32,7 @@ pub(super) fn section(runs: &[Run], cards: &mut Cards, most: usize) -> Markup {
         (missing_data_set(runs, cards.images))
         (not_evaluated(runs))
         @if shown.len() > 1 { (filters(metric(cards.evaluated))) }
+        (swipe())
         div.cards.many { @for card in shown { (card) } }
     }
 }
@@ -70,10 +71,16 @@ pub(super) fn chosen(cards: &mut Cards) -> Markup {
                     ", averaged over all systems: successes and failures alike. "
                     mark { "Marked" } " words are in no human caption of the picture. A click on a picture shows everything about it."
                 }
+                (swipe())
                 div.cards.chosen { @for card in shown { (card) } }
             }
         }
     }
+}
+
+/// Returns the note on cards that phones show as strips.
+fn swipe() -> Markup {
+    html! { p.note.swipe { "Swipe a picture to the left for its captions." } }
 }
 
 /// Returns the metric that orders and marks the captions.

@@ -1,4 +1,4 @@
-//! Opening of a report: what the runs reached, and the command that tries them.
+//! Opening of a report: the best runs, and the command that tries all of them.
 
 use std::path::Path;
 
@@ -9,37 +9,59 @@ use super::parts::{Evaluated, evaluated, name, ranking};
 use crate::run::Run;
 
 /// Returns a sentence about the best run, and the command that serves all runs.
+///
+/// Scores on other pictures or other tokens cannot be compared, so each kind has its best run.
 pub(super) fn opening(runs: &[Run]) -> Markup {
-    let evaluated = evaluated(runs, Run::main_only);
+    let groups = comparable(evaluated(runs, Run::main_only));
     html! {
-        @if let Some((metric, (number, run, best))) = best(&evaluated) {
+        @if !groups.is_empty() {
             p.lead {
-                (name(number, &run.name)) " has "
-                @if evaluated.len() > 1 { "the highest " }
-                (metric) ", " strong { (format!("{:.3}", best.scores[metric])) } ", on "
-                (best.captions.len()) " test pictures."
+                @for group in &groups { (best(group)) " " }
+                @if groups.len() > 1 { "Scores on other pictures or tokens cannot be compared." }
             }
         }
-        p { "Try your own pictures:" }
-        pre.command tabindex="0" { (serve_command(runs.iter().map(|run| run.path.as_path()))) }
+        details {
+            summary { "Try these runs on your own pictures" }
+            pre.command tabindex="0" { (serve_command(runs.iter().map(|run| run.path.as_path()))) }
+        }
     }
 }
 
-/// Returns the evaluation with the highest score; `None` if the scores cannot be compared.
-fn best<'a>(evaluated: &[Evaluated<'a>]) -> Option<(&'static str, Evaluated<'a>)> {
-    let (.., first) = evaluated.first()?;
-    let metric = *ranking(first).first()?;
-    let is_comparable = |one: &Evaluated| {
-        one.2.tokenizer == first.tokenizer
-            && one.2.captions.len() == first.captions.len()
-            && one.2.scores.contains_key(metric)
-    };
-    let score = |one: &Evaluated| one.2.scores[metric];
-    let best = evaluated
-        .iter()
-        .all(is_comparable)
-        .then(|| evaluated.iter().copied().max_by(|a, b| score(a).total_cmp(&score(b))));
-    Some((metric, best??))
+/// Groups the evaluations whose scores can be compared.
+fn comparable(evaluated: Vec<Evaluated>) -> Vec<Vec<Evaluated>> {
+    let mut groups: Vec<Vec<Evaluated>> = Vec::new();
+    for one in evaluated {
+        let is_same = |group: &&mut Vec<Evaluated>| {
+            one.2.tokenizer == group[0].2.tokenizer && pictures(one).eq(pictures(group[0]))
+        };
+        match groups.iter_mut().find(is_same) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
+}
+
+/// Returns the names of the captioned images.
+fn pictures<'a>((.., evaluation): Evaluated<'a>) -> impl Iterator<Item = &'a str> {
+    evaluation.captions.iter().map(|one| one.picture.as_str())
+}
+
+/// Returns a sentence about the highest score of comparable evaluations.
+fn best(group: &[Evaluated]) -> Markup {
+    let Some(metric) = ranking(group[0].2).first().copied() else { return html! {} };
+    let score = |one: &Evaluated| one.2.scores.get(metric).copied().unwrap_or(f64::NEG_INFINITY);
+    let highest = group.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
+    html! {
+        @if let Some(one @ &(number, run, evaluation)) = highest {
+            (name(number, &evaluation.label(&run.name))) " has "
+            @if group.len() > 1 { "the highest " }
+            (metric) ", " strong { (format!("{:.3}", score(one))) } ", on "
+            (evaluation.captions.len()) " test pictures"
+            @if evaluation.tokenizer == "ptb" { " (Penn Treebank tokens)" }
+            "."
+        }
+    }
 }
 
 /// Returns the command that captions pictures with these runs on a web page.

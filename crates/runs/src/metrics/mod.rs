@@ -136,10 +136,11 @@ pub struct Tracker {
 impl Tracker {
     /// Opens the logs of `run` for appending.
     ///
-    /// These are `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file, in the run
-    /// folder itself since TensorBoard names a run after the file's folder. Runs of version 0.2.0
-    /// and earlier have their event files in `tensorboard/`. Only records up to `steps`, the number of finished steps, are kept: a run
-    /// that was killed after its last checkpoint leaves later ones. TensorBoard drops those, too.
+    /// These are `metrics.csv`, `epochs.csv`, `epoch-scores.csv` and a new event file. The event
+    /// file is in the run folder itself, since TensorBoard names a run after the file's folder;
+    /// runs of version 0.2.0 and earlier have theirs in `tensorboard/`. Only records up to `steps`,
+    /// the number of finished steps, are kept: a run that was killed after its last checkpoint
+    /// leaves later ones. TensorBoard drops those, too.
     ///
     /// # Errors
     /// Names the file.

@@ -184,9 +184,9 @@ fn table(sweep: &Sweep, results: &Results) -> Markup {
     }
 }
 
-/// Returns each trial's runs, curves and commands, collapsed.
+/// Returns each trial's runs, curves and commands, collapsed except for the best.
 fn details(sweep: &Sweep, results: &Results, out: &Path) -> Result<Markup, MetricsError> {
-    let trials = results.trials.iter().map(|trial| {
+    let trials = results.trials.iter().enumerate().map(|(rank, trial)| {
         let curves = curves(trial, out)?;
         let folder = printable_path(out).to_string();
         let folder = format!("{folder}/{}", trial.folder);
@@ -194,7 +194,7 @@ fn details(sweep: &Sweep, results: &Results, out: &Path) -> Result<Markup, Metri
             trial.runs.iter().map(|run| format!("{folder}/seed-{}", run.seed)).collect();
         let (name, number) = (&results.name, trial.trial);
         Ok(html! {
-            details.trial id=(format!("trial-{number}")) {
+            details.trial id=(format!("trial-{number}")) open[rank == 0 && trial.mean.is_some()] {
                 summary { "Trial " (number) ": " (results.metric) " " (outcome(trial)) }
                 p { (settings(sweep, number)) }
                 p {
