@@ -69,7 +69,9 @@ impl<'a> Side<'a> {
         let mut in_text_order = phrases.clone();
         in_text_order.sort_unstable_by_key(|at| (at.text, at.start));
         let mut filter = PhraseFilter::default();
-        phrases.iter().for_each(|at| filter.insert(at.phrase));
+        for occurrence in &phrases {
+            filter.insert(occurrence.phrase);
+        }
         let hashes = words.iter().map(|word| (word.key, word.stem)).collect();
         Self { words, hashes, phrases, in_text_order, filter }
     }

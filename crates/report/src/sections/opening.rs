@@ -43,7 +43,7 @@ fn comparable(evaluated: Vec<Evaluated>) -> Vec<Vec<Evaluated>> {
 }
 
 /// Returns the names of the captioned images.
-fn pictures<'a>((.., evaluation): Evaluated<'a>) -> impl Iterator<Item = &'a str> {
+fn pictures((.., evaluation): Evaluated<'_>) -> impl Iterator<Item = &str> {
     evaluation.captions.iter().map(|one| one.picture.as_str())
 }
 

@@ -56,7 +56,9 @@ pub(super) fn table(split: ScoredSplit, samples: &[SampleCaption]) -> Summary_Va
     let mut text = "| picture | caption | reference |\n| --- | --- | --- |\n".to_owned();
     for sample in samples {
         let cells = [&sample.file_name, &sample.prediction, &sample.reference];
-        text.push_str(&format!("| {} |\n", cells.map(|cell| markdown(cell)).join(" | ")));
+        text += "| ";
+        text += &cells.map(|cell| markdown(cell)).join(" | ");
+        text += " |\n";
     }
     let mut tensor = TensorProto::new();
     tensor.set_dtype(DataType::DT_STRING);
