@@ -53,8 +53,8 @@ impl Captioner {
     /// Loads a checkpoint of a run; `sets` of `KEY=VALUE` override its decoding.
     ///
     /// By default, the checkpoint is the best one if held-out captions end training, and else the
-    /// newest. `clip` is the text tower of `reranking.clip`, for systems that have it; captioners may
-    /// share it.
+    /// newest. `clip` is the text tower of `reranking.clip`, for systems that have it; captioners
+    /// may share it.
     ///
     /// # Errors
     /// Fails if the run has no checkpoint; names a damaged file.

@@ -44,7 +44,7 @@ struct Prompt {
 }
 
 impl SbgWriter {
-    /// Loads a checkpoint of a run, to compare its captions with images by the text tower `encoder`.
+    /// Loads a checkpoint of a run, whose captions the text tower `encoder` compares with images.
     ///
     /// Without `encoder`, captions are not compared with images. The language model's weights get
     /// type `kind`.
