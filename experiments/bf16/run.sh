@@ -10,7 +10,7 @@ for precision in f32 bf16; do
     "$capsmith" train configs/real/prefix-gradient-clipping.toml --out "$out/train-$precision" \
         --set "data.dataset=$dataset" --set "data.embeddings=$study/features.safetensors" \
         --set "gpt2.model=$study/models/gpt2" --set training.epochs=2 --set "training.precision=$precision" \
-        --set training.scored_pictures=0 --set training.log_every_steps=1
+        --set mapper.standardize=false --set training.scored_pictures=0 --set training.log_every_steps=1
     "$capsmith" evaluate "$out/train-$precision"
 done
 python3 experiments/bf16/curves.py "$out/train-f32" "$out/train-bf16" experiments/bf16/loss.svg
