@@ -22,7 +22,7 @@ pub(crate) fn check_ids(
 /// Computes at most `batch` rows at a time, sorted by length to keep padding small.
 ///
 /// # Errors
-/// Those of `compute`. Also fails if memory is exhausted.
+/// Fails if `compute` does, or memory is exhausted.
 pub fn compute_by_length<I, E: From<TchError>>(
     rows: &[Vec<I>],
     batch: usize,
