@@ -87,11 +87,6 @@ impl Run {
         let provenance = run.provenance().ok();
         let machine = provenance.as_ref().map(|provenance| provenance.hardware().to_string());
         let learned_from = provenance.and_then(|provenance| provenance.learned_from(&config));
-        // The data set of an older run is known by its path.
-        let learned_from = learned_from.map(|name| match Path::new(&name).file_name() {
-            Some(last) => last.to_string_lossy().into_owned(),
-            None => name,
-        });
         let keywords = match &config.system {
             System::Sbg(system) if system.keywords.selected.exists() => {
                 Some(ImageKeywords::open(&system.keywords.selected)?)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use durable::digests::Digests;
 use foreign_text::printable_path;
@@ -80,7 +80,8 @@ impl Provenance {
 
     /// Returns the name of the data set that the run of `config` learned from.
     ///
-    /// `None` for an imported model, which does not record it.
+    /// For a run that does not record it, the name of the data set's folder; `None` for an imported
+    /// model.
     #[must_use]
     pub fn learned_from(&self, config: &Config) -> Option<String> {
         let folder = &config.data.dataset;
@@ -88,7 +89,8 @@ impl Provenance {
             self.embeddings.as_ref()?;
             let is_drawn = datasets::is_drawn(folder);
             let drawn = is_drawn.then(|| datasets::DRAWN_NAME.to_owned());
-            drawn.or_else(|| Some(printable_path(folder).to_string()))
+            let name = folder.file_name().map_or(folder.as_path(), Path::new);
+            drawn.or_else(|| Some(printable_path(name).to_string()))
         })
     }
 
@@ -178,8 +180,8 @@ mod tests {
         assert_eq!(line(&run).unwrap(), "runs/a learned from Flickr8k");
         // Older runs do not record it.
         run.data_set = None;
-        let path = folder.path().display();
-        assert_eq!(line(&run).unwrap(), format!("runs/a learned from {path}"));
+        let name = folder.path().file_name().unwrap().display();
+        assert_eq!(line(&run).unwrap(), format!("runs/a learned from {name}"));
         std::fs::write(folder.path().join("scenes.txt"), "drawn by capsmith, edition 1").unwrap();
         let warning = "warning: runs/a is a demo that learned from drawn pictures;";
         assert!(line(&run).unwrap().starts_with(warning));

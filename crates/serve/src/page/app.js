@@ -38,7 +38,7 @@ function addRun(run) {
   element.dataset.name = run.name;
   element.dataset.system = run.system;
   element.querySelector(".title").textContent = run.title;
-  const learned = run.learned_from && `, learned from ${run.learned_from.split("/").filter(Boolean).at(-1)}`;
+  const learned = run.learned_from && `, learned from ${run.learned_from}`;
   element.querySelector(".origin").textContent = `run ${run.name}${learned ?? ""}`;
   field("kind").append(...run.strategies.map((kind) => new Option(STRATEGIES[kind], kind)));
   const { max_new_tokens, strategy } = run.decoding;
