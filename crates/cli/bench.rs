@@ -21,10 +21,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use training::learner::LearnerOptions;
 
+use crate::precompute::BATCH_SIZE;
 use crate::{bounds, models, process, terminal};
-
-/// Pictures of a batch, as of `capsmith precompute` by default.
-const EMBEDDED_BATCH: usize = 32;
 
 /// Measurement of capsmith and of the Python reference.
 #[derive(Subcommand)]
@@ -326,24 +324,25 @@ fn embed(args: &PicturesArgs, clip: &str, paths: &[PathBuf], work: &Path) -> any
     let reference: Option<Vec<f64>> = args.reference.run("embed", work, 0, args.dtype)?;
     let device = process::device("cpu", ProcessRank::SINGLE)?;
     let encoder = ImageEncoder::load(&source, device)?;
+    let identity = Identity {
+        network: encoder.network(),
+        model: clip.to_owned(),
+        model_sha256: encoder.sha256(),
+        preprocessing: Some(encoder.preprocessing().clone()),
+        upright: false,
+        normalize: false,
+        dtype: args.dtype,
+        dataset_fingerprint: String::new(),
+        dimension: encoder.dimension(),
+    };
     let mut times = Vec::new();
     for round in 0..=args.reference.rounds {
         let plan = Plan {
             names: paths.iter().map(|path| path.display().to_string()).collect(),
             find: Box::new(|picture, _| PictureFile::File(paths[picture].clone())),
-            identity: Identity {
-                network: encoder.network(),
-                model: clip.to_owned(),
-                model_sha256: encoder.sha256(),
-                preprocessing: Some(encoder.preprocessing().clone()),
-                upright: false,
-                normalize: false,
-                dtype: args.dtype,
-                dataset_fingerprint: String::new(),
-                dimension: encoder.dimension(),
-            },
+            identity: identity.clone(),
             device,
-            batch_size: EMBEDDED_BATCH,
+            batch_size: BATCH_SIZE,
             skip_corrupt: false,
             process: ProcessRank::SINGLE,
             output: &work.join(format!("{round}.safetensors")),

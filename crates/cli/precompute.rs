@@ -13,6 +13,9 @@ use training::inputs::{check_data_set, check_pictures};
 use crate::data_set::DataSet;
 use crate::{bounds, models, process, terminal};
 
+/// Default number of pictures in a batch.
+pub const BATCH_SIZE: usize = 32;
+
 /// Compute the embedding of every picture of a data set by CLIP, VGG-16 or EfficientNet-Lite.
 ///
 /// Writes one safetensors file. All cores decode and resize pictures while the model runs. An
@@ -57,7 +60,7 @@ pub struct Args {
     #[arg(long, default_value = "f32", value_name = "f32|f16|bf16")]
     pub dtype: Dtype,
     /// Pictures per batch
-    #[arg(long, default_value_t = 32, value_parser = bounds::whole(1..=4_096))]
+    #[arg(long, default_value_t = BATCH_SIZE, value_parser = bounds::whole(1..=4_096))]
     pub batch_size: usize,
     /// Divide each embedding by its L2 norm.
     #[arg(long)]

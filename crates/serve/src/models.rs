@@ -47,8 +47,8 @@ pub struct RunSource {
 pub struct Models {
     runs: Vec<LoadedRun>,
     encoders: Vec<(EncoderSource, ImageEncoder)>,
-    /// Text towers of CLIP with their paths.
-    text_encoders: Vec<(PathBuf, Rc<TextEncoder>)>,
+    /// Text towers of CLIP.
+    text_encoders: Vec<Rc<TextEncoder>>,
     embeddings: EmbeddingCache,
     similarity_model: Option<SimilarityModel>,
     device: Device,
@@ -134,11 +134,11 @@ impl Models {
 
     /// Returns the text tower of the CLIP at `path`.
     fn text_encoder(&mut self, path: &Path) -> Result<Rc<TextEncoder>, keywords::Error> {
-        if let Some((_, existing)) = self.text_encoders.iter().find(|(one, _)| one == path) {
+        if let Some(existing) = self.text_encoders.iter().find(|one| one.path() == path) {
             return Ok(existing.clone());
         }
         let loaded = Rc::new(TextEncoder::load(path, self.device, Kind::Float)?);
-        self.text_encoders.push((path.to_owned(), loaded.clone()));
+        self.text_encoders.push(loaded.clone());
         Ok(loaded)
     }
 
