@@ -171,11 +171,12 @@ impl Bench {
         Ok(write_tensors(&folder.join("batches.safetensors"), &tensors)?)
     }
 
-    /// Changes the type of all weights, and keeps freed memory, for decoding.
+    /// Changes the type of all weights, packs them, and keeps freed memory, for decoding.
     pub fn prepare_decoding(&mut self, kind: Kind) {
         device::keep_freed_memory();
         self.store.freeze();
         self.store.set_kind(kind);
+        self.captioner.pack();
     }
 
     /// Returns the mean numbers of rows that GPT-2 computes and of targets in a training step.

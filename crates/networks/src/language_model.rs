@@ -42,6 +42,11 @@ impl LanguageModel {
         Self { gpt2: Gpt2::with_initial(module.borrow() / "gpt", config, initial) }
     }
 
+    /// Packs the weights for inference; see [`Gpt2::pack`].
+    pub fn pack(&mut self) {
+        self.gpt2.pack();
+    }
+
     /// Returns the GPT-2.
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {

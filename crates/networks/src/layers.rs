@@ -5,6 +5,8 @@
 use tch::nn::{self, Init};
 use tch::{Device, TchError, Tensor};
 
+use crate::packed::{Fused, Weight};
+
 /// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitialWeights {
@@ -75,7 +77,7 @@ impl<'a> Builder<'a> {
 /// Linear layer, `x W^T + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
 }
 
@@ -99,11 +101,28 @@ impl Linear {
         output: i64,
         std: f64,
     ) -> Result<Self, TchError> {
-        Ok(Self { weight: builder.normal("weight", &[output, input], std)?, bias: None })
+        let weight = builder.normal("weight", &[output, input], std)?;
+        Ok(Self { weight: Weight::Plain(weight), bias: None })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        input.f_linear(&self.weight, self.bias.as_ref())
+        match &self.weight {
+            Weight::Plain(weight) => input.f_linear(weight, self.bias.as_ref()),
+            Weight::Packed(weight) => weight.product(input, self.bias.as_ref(), Fused::Nothing),
+        }
+    }
+
+    /// Computes the exact GELU of [`Self::forward`].
+    pub(crate) fn forward_gelu(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        match &self.weight {
+            Weight::Plain(_) => self.forward(input)?.f_gelu("none"),
+            Weight::Packed(weight) => weight.product(input, self.bias.as_ref(), Fused::Gelu),
+        }
+    }
+
+    /// Packs the weight for inference; it must not change any more.
+    pub(crate) fn pack(&mut self) {
+        self.weight.pack(Tensor::shallow_clone);
     }
 }
 
@@ -173,6 +192,12 @@ impl Attention {
         heads: i64,
     ) -> Self {
         Self { q_proj, k_proj, v_proj, out_proj, heads }
+    }
+
+    /// Packs the weights for inference; they must not change any more.
+    pub(crate) fn pack(&mut self) {
+        let Self { q_proj, k_proj, v_proj, out_proj, .. } = self;
+        [q_proj, k_proj, v_proj, out_proj].into_iter().for_each(Linear::pack);
     }
 
     /// Attends from `states_bth` to `memory_bth`; returns `[batch, tokens, hidden]`.

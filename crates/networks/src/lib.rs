@@ -47,6 +47,7 @@ mod layers;
 pub mod libtorch;
 pub mod memory;
 pub mod merge_rnn;
+mod packed;
 mod pass;
 mod precision;
 pub mod prefix;

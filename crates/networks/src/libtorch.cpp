@@ -2,6 +2,7 @@
 // can fail return the error as a malloc'ed string, or null.
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_add.h>
@@ -47,6 +48,12 @@ std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t count) {
 
 std::optional<at::Tensor> optional(const at::Tensor* tensor) {
     return tensor ? std::optional(*tensor) : std::nullopt;
+}
+
+// Result of an operator that has no function in libtorch's headers.
+at::Tensor boxed(const char* name, std::vector<c10::IValue> arguments) {
+    c10::Dispatcher::singleton().findSchemaOrThrow(name, "").callBoxed(arguments);
+    return arguments.at(0).toTensor();
 }
 
 // Autograd function of `index_rows`, whose backward pass is a gather.
@@ -111,6 +118,26 @@ char* capsmith_addmm_gelu(
     const at::Tensor* bias, const at::Tensor* rows, const at::Tensor* weight, at::Tensor** out) {
     return guarded([&] {
         *out = new at::Tensor(at::_addmm_activation(*bias, *rows, *weight, 1, 1, /*use_gelu=*/true));
+    });
+}
+
+// Brings a linear layer's weight `[outputs, inputs]` into oneDNN's layout for that many rows.
+char* capsmith_pack_linear(const at::Tensor* weight, int64_t rows, at::Tensor** out) {
+    return guarded([&] { *out = new at::Tensor(boxed("mkldnn::_reorder_linear_weight", {*weight, rows})); });
+}
+
+// Returns function(rows @ weight.T + bias) for a packed weight; the bias may be null.
+char* capsmith_packed_linear(
+    const at::Tensor* rows,
+    const at::Tensor* weight,
+    const at::Tensor* bias,
+    const char* function,
+    const char* variant,
+    at::Tensor** out) {
+    return guarded([&] {
+        *out = new at::Tensor(boxed(
+            "mkldnn::_linear_pointwise",
+            {*rows, *weight, optional(bias), function, c10::List<std::optional<at::Scalar>>(), variant}));
     });
 }
 

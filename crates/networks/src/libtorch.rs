@@ -34,6 +34,19 @@ unsafe extern "C" {
         weight: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn capsmith_pack_linear(
+        weight: *const C_tensor,
+        rows: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn capsmith_packed_linear(
+        rows: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        function: *const c_char,
+        variant: *const c_char,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn capsmith_foreach_norm(
         tensors: *const *mut C_tensor,
         count: usize,
@@ -261,6 +274,49 @@ pub(crate) fn addmm_gelu(
     // SAFETY: live tensors; `out` is written on success.
     check(unsafe {
         capsmith_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &raw mut out)
+    })?;
+    // SAFETY: C++ allocated the tensor and gave up ownership.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Brings a linear layer's weight `[outputs, inputs]` into oneDNN's layout for products with about
+/// `rows` rows, which [`packed_linear`] takes.
+///
+/// # Errors
+/// Fails without oneDNN, for types without kernels on this processor, or if memory is exhausted.
+pub(crate) fn pack_linear(weight: &Tensor, rows: i64) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: a live tensor; `out` is written on success.
+    check(unsafe { capsmith_pack_linear(weight.as_ptr(), rows, &raw mut out) })?;
+    // SAFETY: C++ allocated the tensor and gave up ownership.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Returns `function(rows W^T + bias)`, `[.., outputs]` for rows `[.., inputs]`.
+///
+/// `weight` is of [`pack_linear`]. `function` and `variant` are those of libtorch's operator
+/// `mkldnn::_linear_pointwise`.
+///
+/// # Errors
+/// Fails for tensors of other shapes or types, an unknown function, or if memory is exhausted.
+pub(crate) fn packed_linear(
+    rows: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    function: &CStr,
+    variant: &CStr,
+) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: live tensors and C strings; `out` is written on success.
+    check(unsafe {
+        capsmith_packed_linear(
+            rows.as_ptr(),
+            weight.as_ptr(),
+            bias.map_or(ptr::null(), Tensor::as_ptr),
+            function.as_ptr(),
+            variant.as_ptr(),
+            &raw mut out,
+        )
     })?;
     // SAFETY: C++ allocated the tensor and gave up ownership.
     Ok(unsafe { Tensor::from_ptr(out) })

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{difference, fixture, tensors};
-use networks::decode::{Options, Strategy, generate};
+use networks::decode::{Options, Sampling, Strategy, generate};
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{
     self, CaptionerInitialWeights, ClipCaptioner, MapperConfig, MapperKind, TokenBatch,
@@ -437,6 +437,33 @@ fn captions_in_sixteen_bits_are_near_the_most_probable() {
                 bits += u64::from(exact.to_bits() != hypothesis.log_probability.to_bits());
             }
             assert!(bits > 0, "{kind:?} computes as f32 does");
+        }
+    }
+}
+
+#[test]
+fn packed_weights_write_the_same_captions() {
+    let expected = tensors("prefix/captions.safetensors");
+    let embeddings = &expected["embeddings"];
+    let ids: Vec<u64> = (0..embeddings.size()[0] as u64).collect();
+    let ((_store, plain), (store, mut packed)) = (loaded(), loaded());
+    drop(store);
+    packed.pack();
+    let sampling = Sampling { num_return_sequences: 5, ..Sampling::default() };
+    for strategy in
+        [Strategy::Greedy {}, Strategy::Beam { num_beams: 4 }, Strategy::Sampling(sampling)]
+    {
+        let options = Options { strategy, max_tokens: 20, ..Options::default() };
+        let captions = |captioner: &ClipCaptioner| {
+            let prompt = tch::no_grad(|| captioner.prefix(embeddings));
+            generate(captioner.gpt2(), &prompt, &ids, &options).unwrap().concat()
+        };
+        let (ours, theirs) = (captions(&packed), captions(&plain));
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert_eq!(ours.tokens, theirs.tokens, "{strategy:?}");
+            let off = (ours.log_probability - theirs.log_probability).abs();
+            assert!(off < TOLERANCE, "{strategy:?}: {off:e}");
         }
     }
 }

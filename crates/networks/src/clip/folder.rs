@@ -79,12 +79,15 @@ impl LoadedClip {
         }
         let mut store = VarStore::new(device);
         store.set_kind(kind);
-        let model = ClipModel::build(&Builder::new(store.root(), InitialWeights::Zeros), &config)?;
+        let mut model =
+            ClipModel::build(&Builder::new(store.root(), InitialWeights::Zeros), &config)?;
         let is_skipped = |name: &str| {
             BUFFERS.contains(&name) || left_out.iter().any(|start| name.starts_with(start))
         };
         let ignored = weights::load_allowing_unused(&store, &checkpoint, is_skipped)?;
         store.freeze();
+        drop(store);
+        model.pack();
         Ok(Self { model, ignored, checkpoint })
     }
 

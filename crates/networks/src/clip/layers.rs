@@ -27,6 +27,15 @@ impl Encoder {
         Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_, _>>()? })
     }
 
+    /// Packs the weights for inference; they must not change any more.
+    pub(super) fn pack(&mut self) {
+        for Layer { self_attn, mlp, .. } in &mut self.layers {
+            self_attn.pack();
+            mlp.fc1.pack();
+            mlp.fc2.pack();
+        }
+    }
+
     /// Maps input states to the last layer's hidden states, both `[batch, tokens, hidden]`.
     pub(super) fn forward(
         &self,
@@ -91,10 +100,12 @@ impl Mlp {
     }
 
     fn forward(&self, states_bth: &Tensor) -> Result<Tensor, TchError> {
-        let inner = self.fc1.forward(states_bth)?;
         let inner = match self.activation {
-            Activation::QuickGelu => (inner.f_mul_scalar(1.702)?).f_sigmoid_()?.f_mul(&inner)?,
-            Activation::Gelu => inner.f_gelu("none")?,
+            Activation::QuickGelu => {
+                let inner = self.fc1.forward(states_bth)?;
+                inner.f_mul_scalar(1.702)?.f_sigmoid_()?.f_mul(&inner)?
+            }
+            Activation::Gelu => self.fc1.forward_gelu(states_bth)?,
         };
         self.fc2.forward(&inner)
     }

@@ -118,6 +118,16 @@ impl ClipModel {
         })
     }
 
+    /// Packs the towers' weights for inference on the CPU; they must not change any more.
+    fn pack(&mut self) {
+        if let Some(vision) = &mut self.vision {
+            vision.encoder.pack();
+        }
+        if let Some(text) = &mut self.text {
+            text.encoder.pack();
+        }
+    }
+
     /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &ClipConfig {

@@ -14,7 +14,7 @@ const EMBEDDING_STD: f64 = 0.02;
 pub(super) struct TextTower {
     token_embedding: Tensor,
     position_embedding: Tensor,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     final_layer_norm: LayerNorm,
     end_tokens: Vec<i64>,
 }

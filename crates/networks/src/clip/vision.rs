@@ -13,7 +13,7 @@ pub(super) struct VisionTower {
     patch_embedding: Tensor,
     position_embedding: Tensor,
     pre_layrnorm: LayerNorm,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     post_layernorm: LayerNorm,
     patch_size: i64,
 }

@@ -10,6 +10,7 @@ use super::layers::{Attention, Block, FeedForward, causal_after};
 use super::{Activation, Gpt2, KvCache};
 use crate::layers::AttentionMask;
 use crate::libtorch;
+use crate::packed::Weight;
 use crate::pass::Pass;
 
 impl Gpt2 {
@@ -47,7 +48,7 @@ impl Gpt2 {
         let mut cache = KvCache::new(self.config(), batch, max_tokens, kind, device);
         if device.is_cuda() {
             let folded = || self.blocks.iter().map(|block| block.feed_forward.folded()).collect();
-            cache.fold(tch::no_grad(folded));
+            cache.fold(tch::no_grad::<Option<_>, _>(folded).unwrap_or_default());
         }
         cache
     }
@@ -79,8 +80,7 @@ impl Attention {
         new: i64,
         visible: &AttentionMask,
     ) -> Tensor {
-        let product = &self.queries_keys_values;
-        let _ = product.bias.addmm_out(&cache.write_view(layer, new), rows, &product.weight);
+        self.queries_keys_values.forward_into(&mut cache.write_view(layer, new), rows);
         // [3, sequences, heads, tokens, head_dim]
         let qkv = cache
             .read_view(layer, new)
@@ -111,42 +111,47 @@ impl FeedForward {
     fn add_cached(&self, rows: &mut Tensor, normed: &Tensor, folded: Option<&FoldedFeedForward>) {
         let _ = match folded {
             None => {
-                let active = self.active(&self.inner.bias, normed, &self.inner.weight);
+                let active = self.active(normed, Pass::EVALUATION);
                 rows.g_add_(&self.output.forward(&active, Pass::EVALUATION))
             }
-            Some(FoldedFeedForward { inner_bias, inner_weight, output_weight }) => {
-                rows.addmm_(&self.active(inner_bias, normed, inner_weight), output_weight)
-            }
+            Some(folded) => rows.addmm_(&self.folded_active(folded, normed), &folded.output_weight),
         };
     }
 
-    fn active(&self, bias: &Tensor, rows: &Tensor, weight: &Tensor) -> Tensor {
+    fn folded_active(&self, folded: &FoldedFeedForward, rows: &Tensor) -> Tensor {
+        let FoldedFeedForward { inner_bias, inner_weight, .. } = folded;
         match self.activation {
             // On the CPU this operator uses the exact GELU, not the tanh approximation.
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
-                libtorch::expect(libtorch::addmm_gelu(bias, rows, weight))
+                libtorch::expect(libtorch::addmm_gelu(inner_bias, rows, inner_weight))
             }
-            _ => self.activate(&bias.addmm(rows, weight)),
+            _ => self.activate(&inner_bias.addmm(rows, inner_weight)),
         }
     }
 
-    fn folded(&self) -> FoldedFeedForward {
+    /// Returns the folded layer, unless its weights are packed.
+    fn folded(&self) -> Option<FoldedFeedForward> {
         let Self { inner, output, .. } = self;
-        let zeros = |shape: &[i64]| {
-            inner.weight.new_zeros(shape, (inner.weight.kind(), inner.weight.device()))
+        let (Weight::Plain(inner_weight), Weight::Plain(output_weight)) =
+            (&inner.weight, &output.weight)
+        else {
+            return None;
         };
-        let (hidden, more) = (inner.weight.size()[0], FoldedFeedForward::UNITS);
+        let zeros = |shape: &[i64]| {
+            inner_weight.new_zeros(shape, (inner_weight.kind(), inner_weight.device()))
+        };
+        let (hidden, more) = (inner_weight.size()[0], FoldedFeedForward::UNITS);
         let unit = zeros(&[more]);
         let _ = unit.get(0).fill_(FoldedFeedForward::ACTIVE);
         let output_bias = (&output.bias / FoldedFeedForward::ACTIVE).unsqueeze(0);
-        FoldedFeedForward {
-            inner_weight: Tensor::cat(&[&inner.weight, &zeros(&[hidden, more])], 1),
+        Some(FoldedFeedForward {
+            inner_weight: Tensor::cat(&[inner_weight, &zeros(&[hidden, more])], 1),
             inner_bias: Tensor::cat(&[&inner.bias, &unit], 0),
             output_weight: Tensor::cat(
-                &[&output.weight, &output_bias, &zeros(&[more - 1, hidden])],
+                &[output_weight, &output_bias, &zeros(&[more - 1, hidden])],
                 0,
             ),
-        }
+        })
     }
 }
 
@@ -182,7 +187,7 @@ mod tests {
                     layer.add_cached(&mut rows, &normed, folded);
                     rows
                 };
-                let (plain, folded) = (added(None), added(Some(&layer.folded())));
+                let (plain, folded) = (added(None), added(layer.folded().as_ref()));
                 let off = (&plain - &folded).abs().max().double_value(&[]);
                 assert!(off < 2e-5, "{activation:?}: {off}");
                 let moved = (&plain - &rows).abs().max().double_value(&[]);

@@ -6,6 +6,8 @@ use tch::{Kind, Tensor};
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
 use crate::layers::{AttentionMask, Builder};
+use crate::libtorch;
+use crate::packed::{Fused, Weight};
 use crate::pass::Pass;
 
 /// Arrangement of rows in sequences, and the mask of attention.
@@ -49,6 +51,15 @@ impl Block {
             attention: Attention::new(&module.sub("attn"), config, layer),
             feed_forward_norm: LayerNorm::new(&module.sub("ln_2"), config),
             feed_forward: FeedForward::new(&module.sub("mlp"), config),
+        }
+    }
+
+    /// Packs the weights, which must not change any more.
+    pub(super) fn pack(&mut self) {
+        let Self { attention, feed_forward, .. } = self;
+        let layers = [&mut attention.queries_keys_values, &mut attention.output];
+        for layer in layers.into_iter().chain([&mut feed_forward.inner, &mut feed_forward.output]) {
+            layer.pack();
         }
     }
 
@@ -149,8 +160,22 @@ impl FeedForward {
     }
 
     fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let active = self.activate(&self.inner.forward(rows, pass));
-        self.output.forward(&active, pass).dropout(self.dropout, pass.dropout)
+        self.output.forward(&self.active(rows, pass), pass).dropout(self.dropout, pass.dropout)
+    }
+
+    /// Returns the inner layer's activations, `[rows, inner]`.
+    pub(super) fn active(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        match &self.inner.weight {
+            Weight::Plain(_) => self.activate(&self.inner.forward(rows, pass)),
+            Weight::Packed(weight) => {
+                let function = match self.activation {
+                    Activation::GeluNew | Activation::GeluPytorchTanh => Fused::GeluTanh,
+                    Activation::Gelu => Fused::Gelu,
+                    Activation::Relu => Fused::Relu,
+                };
+                libtorch::expect(weight.product(rows, Some(&self.inner.bias), function))
+            }
+        }
     }
 
     pub(super) fn activate(&self, inner: &Tensor) -> Tensor {
@@ -165,7 +190,7 @@ impl FeedForward {
 /// Linear layer with a weight stored as `[in, out]`, like transformers' `Conv1D`.
 #[derive(Debug)]
 pub(super) struct Conv1d {
-    pub(super) weight: Tensor,
+    pub(super) weight: Weight,
     pub(super) bias: Tensor,
 }
 
@@ -185,14 +210,33 @@ impl Conv1d {
     fn with_deviation(module: &Builder, inputs: i64, outputs: i64, deviation: f64) -> Self {
         let normal = Init::Randn { mean: 0.0, stdev: deviation };
         Self {
-            weight: module.var("weight", &[inputs, outputs], normal),
+            weight: Weight::Plain(module.var("weight", &[inputs, outputs], normal)),
             bias: module.var("bias", &[outputs], Init::Const(0.0)),
         }
     }
 
     pub(super) fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        let weight = |tensor| pass.precision.weight(tensor);
-        weight(&self.bias).addmm(&pass.precision.cast(rows), &weight(&self.weight))
+        let in_precision = |tensor| pass.precision.weight(tensor);
+        match &self.weight {
+            Weight::Plain(weight) => {
+                in_precision(&self.bias).addmm(&pass.precision.cast(rows), &in_precision(weight))
+            }
+            Weight::Packed(weight) => {
+                libtorch::expect(weight.product(rows, Some(&self.bias), Fused::Nothing))
+            }
+        }
+    }
+
+    /// Computes [`Self::forward`] in evaluation into `out` `[rows, out]`.
+    pub(super) fn forward_into(&self, out: &mut Tensor, rows: &Tensor) {
+        match &self.weight {
+            Weight::Plain(weight) => drop(self.bias.addmm_out(out, rows, weight)),
+            Weight::Packed(_) => out.copy_(&self.forward(rows, Pass::EVALUATION)),
+        }
+    }
+
+    fn pack(&mut self) {
+        self.weight.pack(Tensor::tr);
     }
 }
 

@@ -12,6 +12,8 @@ use super::Gpt2Config;
 use super::layers::{Block, LayerNorm, Layout, causal_and_real};
 use super::packing::{Packing, Selection};
 use crate::layers::{AttentionMask, Builder, InitialWeights};
+use crate::libtorch;
+use crate::packed::{Fused, PackedWeight};
 use crate::pass::{Pass, Segment};
 use crate::precision::Precision;
 
@@ -25,6 +27,8 @@ pub struct Gpt2 {
     pub(super) final_norm: LayerNorm,
     /// Output head, unless it is tied to the token embedding.
     own_head: Option<Tensor>,
+    /// Output head for inference on the CPU; see [`Self::pack`].
+    packed_head: Option<PackedWeight>,
 }
 
 impl Gpt2 {
@@ -67,8 +71,19 @@ impl Gpt2 {
                 .collect(),
             final_norm: LayerNorm::new(&body.sub("ln_f"), config),
             own_head: (!config.tie_word_embeddings).then(head),
+            packed_head: None,
             config: config.clone(),
         }
+    }
+
+    /// Packs the weights for inference on the CPU, where they must not change any more.
+    ///
+    /// Products with them are faster, most of all with few rows. Drop the variable store for the
+    /// packed weights to take the memory of the plain ones; the output head is kept in both forms.
+    /// Does nothing on a GPU, or for a type that oneDNN has no kernels for on this processor.
+    pub fn pack(&mut self) {
+        self.blocks.iter_mut().for_each(Block::pack);
+        self.packed_head = PackedWeight::new(self.head());
     }
 
     /// Returns the configuration.
@@ -148,13 +163,19 @@ impl Gpt2 {
 
     /// Returns logits `[.., vocab]` for hidden states `[.., hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        self.logits_in(hidden, Precision::Full)
+        match &self.packed_head {
+            None => self.logits_in(hidden, Precision::Full),
+            Some(head) => libtorch::expect(head.product(hidden, None, Fused::Nothing)),
+        }
+    }
+
+    fn head(&self) -> &Tensor {
+        self.own_head.as_ref().unwrap_or(&self.token_embedding)
     }
 
     /// Returns [`Self::logits`] in another precision.
     fn logits_in(&self, hidden: &Tensor, precision: Precision) -> Tensor {
-        let head = self.own_head.as_ref().unwrap_or(&self.token_embedding);
-        precision.cast(hidden).linear::<Tensor>(&precision.weight(head), None)
+        precision.cast(hidden).linear::<Tensor>(&precision.weight(self.head()), None)
     }
 
     /// Returns the mean cross entropy of `target_ids` `[targets]` given their states `[targets,

@@ -96,6 +96,11 @@ impl ClipCaptioner {
         }
     }
 
+    /// Packs the language model's weights for inference; see [`Gpt2::pack`].
+    pub fn pack(&mut self) {
+        self.gpt2.pack();
+    }
+
     /// Returns the language model.
     #[must_use]
     pub fn gpt2(&self) -> &Gpt2 {

@@ -246,7 +246,7 @@ impl PrefixWriter {
         let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
         let mapper = MapperConfig::new(&system.mapper, clip_dim);
-        let model = ClipCaptioner::with_initial(
+        let mut model = ClipCaptioner::with_initial(
             store.root(),
             &gpt2,
             &mapper,
@@ -255,6 +255,8 @@ impl PrefixWriter {
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         store.set_kind(kind);
+        drop(store);
+        model.pack();
         let stops = tokenizer.stop_tokens('.');
         let full_stop = tokenizer.encode(".")?.first().copied();
         let beam_stops = (0..).take(stops.len()).map(|id| full_stop == Some(id)).collect();

@@ -57,10 +57,12 @@ impl SbgWriter {
     ) -> Result<Self, Error> {
         let (gpt2, tokenizer) = language_model::load(folder)?;
         let mut store = nn::VarStore::new(device);
-        let model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
+        let mut model = LanguageModel::with_initial(store.root(), &gpt2, InitialWeights::Zeros);
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
         store.set_kind(kind);
+        drop(store);
+        model.pack();
         encoder.iter().try_for_each(|encoder| check_encoder(folder, encoder))?;
         let end = end_of_text(&tokenizer)?;
         let mut stops = tokenizer.stop_tokens('.');
