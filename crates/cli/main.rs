@@ -11,6 +11,7 @@ mod dataset;
 mod demo;
 mod doctor;
 mod dtype;
+mod environment;
 mod evaluate;
 mod export;
 mod export_features;
@@ -22,7 +23,6 @@ mod keywords;
 mod manual;
 mod mkl;
 mod models;
-
 mod precompute;
 mod pretrain;
 mod process;
@@ -30,7 +30,6 @@ mod report;
 mod reproduce;
 mod run_arg;
 mod serve;
-mod spinning;
 mod stage_screen;
 mod sweep;
 mod table;
@@ -133,11 +132,11 @@ fn main() -> ExitCode {
         command_line().error(ErrorKind::ArgumentConflict, message).exit();
     }
     if command.computes() {
-        spinning::limit();
+        environment::complete();
     }
     terminal::stop_with_stdin();
     terminal::init(verbose, quiet);
-    spinning::log();
+    environment::log();
     let shared = command.is_shared();
     let result = if !shared && is_one_of_several() {
         Err(anyhow::anyhow!(

@@ -56,22 +56,28 @@ fn verbose_and_quiet_are_refused_together() {
     }
 }
 
-/// The limit is set by starting the program again; what the user sets stays.
+/// Settings of libraries are made by starting the program again; what the user sets stays.
 #[test]
-fn threads_of_commands_that_compute_spin_for_a_limited_time() {
-    let command = ["-v", "evaluate", "missing-run"];
-    let said = |variable: Option<(&str, &str)>| {
-        let mut process = capsmith(&command);
-        process.env_remove("GOMP_SPINCOUNT").env_remove("OMP_WAIT_POLICY").envs(variable);
-        let output = process.output().unwrap();
+fn commands_that_compute_complete_the_environment_of_libraries() {
+    let said = |variables: &[(&str, &str)]| {
+        let mut process = capsmith(&["-v", "evaluate", "missing-run"]);
+        for variable in ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "GLIBC_TUNABLES"] {
+            process.env_remove(variable);
+        }
+        let output = process.envs(variables.iter().copied()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         errors(&output)
     };
-    let usual = said(None);
-    assert!(usual.contains("GOMP_SPINCOUNT=10000: how long"), "{usual}");
-    for own in [("GOMP_SPINCOUNT", "77"), ("OMP_WAIT_POLICY", "passive")] {
-        let text = said(Some(own));
-        assert!(text.contains(&format!("{}={}: how long", own.0, own.1)), "{text}");
-        assert!(!text.contains("10000"), "{text}");
+    let (spin, pages) =
+        ("GOMP_SPINCOUNT=10000: how long", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1: huge");
+    let usual = said(&[]);
+    assert!(usual.contains(spin) && usual.contains(pages), "{usual}");
+    for (variable, value) in [("GOMP_SPINCOUNT", "77"), ("OMP_WAIT_POLICY", "passive")] {
+        let text = said(&[(variable, value)]);
+        assert!(text.contains(&format!("{variable}={value}: how long")), "{text}");
+        assert!(!text.contains("10000") && text.contains(pages), "{text}");
     }
+    let own = said(&[("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")]);
+    assert!(own.contains("arena_max=2: huge") && !own.contains("hugetlb"), "{own}");
+    assert!(own.contains(spin), "{own}");
 }

@@ -108,8 +108,8 @@ fn test(repository: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
         .and_then(|()| fs::write(&skipped, ""))
         .with_context(|| format!("cannot write {}", skipped.display()))?;
     command.env(test_support::SKIPPED, &skipped);
-    // Otherwise each `capsmith` that a test starts starts itself again with this limit.
-    command.env("GOMP_SPINCOUNT", "10000");
+    // Otherwise each `capsmith` that a test starts starts itself again with its own settings.
+    command.envs([("GOMP_SPINCOUNT", "10000"), ("GLIBC_TUNABLES", "")]);
     let code = run_cargo(command, &["test", "--workspace", "--features", "gloo"], arguments)?;
     let lines = fs::read_to_string(&skipped)
         .with_context(|| format!("cannot read {}", skipped.display()))?;

@@ -1,0 +1,67 @@
+//! Settings that libraries take from the environment when they are loaded, which is before `main`.
+//!
+//! - libgomp, which libtorch computes with, lets a waiting thread spin for 300,000 rounds before it
+//!   sleeps. Where another process needs the core, the thread that all wait for cannot run
+//!   meanwhile. With 10,000 rounds a training step on a busy machine of two cores takes five sixths
+//!   of the time, on a quiet machine the same (docs/performance.md).
+//! - glibc's allocator asks for pages of 2 MB in place of 4 KB, where the kernel gives them on
+//!   request. A training step then takes up to a twelfth less time.
+
+use std::env;
+
+/// Setting that is made where none of its variables is there.
+struct Setting {
+    /// Variables that decide it, of which the first is set.
+    variables: &'static [&'static str],
+    value: &'static str,
+    meaning: &'static str,
+}
+
+const SETTINGS: [Setting; 2] = [
+    Setting {
+        variables: &["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"],
+        value: "10000",
+        meaning: "how long OpenMP's threads spin while they wait",
+    },
+    Setting {
+        variables: &["GLIBC_TUNABLES"],
+        value: "glibc.malloc.hugetlb=1",
+        meaning: "huge pages for large allocations",
+    },
+];
+
+impl Setting {
+    fn is_made(&self) -> bool {
+        self.variables.iter().any(|variable| env::var_os(variable).is_some())
+    }
+}
+
+/// Starts this program again with the settings that the environment lacks, if any.
+///
+/// The process stays the same one; if it cannot be started again, nothing changes.
+pub fn complete() {
+    if SETTINGS.iter().all(Setting::is_made) {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let mut arguments = env::args_os();
+        let name = arguments.next().unwrap_or_else(|| "capsmith".into());
+        let missing = SETTINGS.iter().filter(|setting| !setting.is_made());
+        let mut again = std::process::Command::new("/proc/self/exe");
+        again.envs(missing.map(|setting| (setting.variables[0], setting.value)));
+        let _ = again.arg0(name).args(arguments).exec();
+    }
+}
+
+/// Logs the settings.
+pub fn log() {
+    for Setting { variables, meaning, .. } in &SETTINGS {
+        for variable in *variables {
+            if let Ok(value) = env::var(variable) {
+                tracing::debug!("{variable}={value}: {meaning}");
+            }
+        }
+    }
+}
