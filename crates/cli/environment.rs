@@ -49,7 +49,9 @@ pub fn complete() {
         let mut arguments = env::args_os();
         let name = arguments.next().unwrap_or_else(|| "capsmith".into());
         let missing = SETTINGS.iter().filter(|setting| !setting.is_made());
-        let mut again = std::process::Command::new("/proc/self/exe");
+        // By its path, so that `ps` and `pkill` know it by its name.
+        let program = env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let mut again = std::process::Command::new(program);
         again.envs(missing.map(|setting| (setting.variables[0], setting.value)));
         let _ = again.arg0(name).args(arguments).exec();
     }

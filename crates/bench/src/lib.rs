@@ -176,6 +176,8 @@ impl Bench {
         device::keep_freed_memory();
         self.store.freeze();
         self.store.set_kind(kind);
+        // As a captioner that is loaded, it has no other weights.
+        self.store = nn::VarStore::new(self.device);
         self.captioner.pack();
     }
 
