@@ -49,13 +49,13 @@ impl Stage {
         Captioned { pixels, texts }
     }
 
-    /// Checks a tensor against the golden one to 1e-5, or 1e-5 of the largest value if above 1.
-    fn check(&self, name: &str, found: &Tensor) {
+    /// Checks a tensor against the golden one, to a part of the largest value, or of 1 if larger.
+    fn check(&self, name: &str, found: &Tensor, tolerance: f64) {
         let expected = self.golden(name);
         assert_eq!(found.size(), expected.size(), "{name}");
         let largest = expected.abs().max().double_value(&[]).max(1.0);
         let off = (found.detach() - expected).abs().max().double_value(&[]);
-        assert!(off < 1e-5 * largest, "{name}: {off:e} off, the largest is {largest}");
+        assert!(off < tolerance * largest, "{name}: {off:e} off, the largest is {largest}");
     }
 }
 
@@ -84,15 +84,16 @@ fn trained(stage: &Stage, tuned: Tuned) -> (Learner<Tuned>, Vec<f64>) {
 #[test]
 fn the_projection_starts_as_pytorchs_ridge_regression_and_all_gradients_are_pytorchs() {
     let (stage, tuned) = Stage::new();
-    stage.check("ridge.weight", &tuned.projection);
-    stage.check("ridge.bias", &tuned.bias);
+    stage.check("ridge.weight", &tuned.projection, 1e-5);
+    stage.check("ridge.bias", &tuned.bias, 1e-5);
     let loss = tuned.batch_loss(&stage.batch(0), true).unwrap();
     let parameters: Vec<&Tensor> = stage.parameters.iter().map(|(_, tensor)| tensor).collect();
     let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
     let expected = stage.golden.names().filter(|name| name.starts_with("gradient.")).count();
     assert_eq!(gradients.len(), expected);
     for ((name, _), gradient) in stage.parameters.iter().zip(gradients) {
-        stage.check(&format!("gradient.{name}"), &gradient);
+        // Rounding in f32: PyTorch's own gradients are up to 2.3e-5 off those in f64.
+        stage.check(&format!("gradient.{name}"), &gradient, 5e-5);
     }
 }
 
@@ -103,9 +104,9 @@ fn steps_are_pytorchs_and_change_the_last_stages_only() {
     let (stage, tuned) = Stage::new();
     tuned.network.save(&before).unwrap();
     let (mut learner, losses) = trained(&stage, tuned);
-    stage.check("losses", &Tensor::from_slice(&losses).to_kind(Kind::Float));
+    stage.check("losses", &Tensor::from_slice(&losses).to_kind(Kind::Float), 1e-5);
     for (name, tensor) in &stage.parameters {
-        stage.check(&format!("after.{name}"), tensor);
+        stage.check(&format!("after.{name}"), tensor, 1e-5);
     }
 
     let tuned = learner.model_mut();
