@@ -77,7 +77,7 @@ pub struct BuildArgs {
     synonyms: SynonymMethod,
     /// Model for `--synonyms sentence`: a folder of sentence-transformers with a BERT and mean
     /// pooling, or a hub name; the paper's is tekraj/avodamed-synonym-generator1.
-    #[arg(long, value_name = "MODEL", default_value = "sentence-transformers/all-MiniLM-L6-v2")]
+    #[arg(long, value_name = "MODEL", default_value = models::SENTENCE_MODEL)]
     sentence_model: String,
     /// Method of sorting labels into categories
     #[arg(long, value_enum, default_value = "clip")]
@@ -180,12 +180,7 @@ fn sentence_encoder(args: &BuildArgs) -> anyhow::Result<Option<SentenceEncoder>>
     if args.synonyms != SynonymMethod::Sentence || args.labels.is_some() {
         return Ok(None);
     }
-    let folder = models::find(&args.sentence_model, ModelFiles::LanguageModel)?;
-    let loaded = SentenceEncoder::load(&folder, parse_device(&args.device)?);
-    let loaded = loaded.with_context(|| {
-        format!("cannot load the sentence encoder from {}", printable_path(&folder))
-    })?;
-    Ok(Some(loaded))
+    models::sentence_encoder(&args.sentence_model, parse_device(&args.device)?).map(Some)
 }
 
 /// Loads BART for `--categories nli`.

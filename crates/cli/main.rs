@@ -80,7 +80,7 @@ enum Command {
     /// Create models with random weights, where pretrained ones are not available.
     #[command(subcommand)]
     Init(init::Command),
-    /// Train small models from scratch, where pretrained ones are not available.
+    /// Train small models where pretrained ones are not available, or tune an image encoder.
     #[command(subcommand)]
     Pretrain(pretrain::Command),
     Train(train::Args),

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use foreign_text::{first_of, printable, printable_path};
 use hub::{ModelFiles, ModelReference, Options};
+use keywords::SentenceEncoder;
 use precompute::{Dtype, EncoderError, EncoderSource, ImageEncoder, Network};
 use runs::Provenance;
+use tch::Device;
 
 use crate::terminal::{self, Bar};
 
@@ -15,6 +17,17 @@ pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
     hub::resolve(&reference, needed, &Options::from_environment()?, &mut Bar::default())
         .with_context(|| format!("cannot find the model {}", printable(text)))
+}
+
+/// Default sentence encoder.
+pub const SENTENCE_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+/// Loads the sentence encoder that `model` names.
+pub fn sentence_encoder(model: &str, device: Device) -> anyhow::Result<SentenceEncoder> {
+    let folder = find(model, ModelFiles::LanguageModel)?;
+    SentenceEncoder::load(&folder, device).with_context(|| {
+        format!("cannot load the sentence encoder from {}", printable_path(&folder))
+    })
 }
 
 /// Returns the files that an image encoder needs; fails if capsmith has no such encoder.

@@ -1,18 +1,22 @@
-//! `capsmith pretrain`: small models trained from scratch.
+//! `capsmith pretrain`: small models trained from scratch, and an image encoder tuned on captions.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Subcommand;
 use demo_data::pretrain::{
-    self, ClipOptions, Gpt2Options, LitOptions, Retrievals, TrainingOptions,
+    self, ClipOptions, EncoderOptions, Gpt2Options, LitOptions, Retrievals, TrainingOptions,
 };
 use foreign_text::printable_path;
+use hub::ModelFiles;
+use networks::efficientnet::EfficientNetLite;
 use precompute::{Dtype, Embeddings};
+use tch::{Device, Kind};
 use training::inputs::{check_data_set, check_pictures};
 
 use crate::init::{ClipShape, Gpt2Shape, TrainingPictures, refuse_existing};
 use crate::terminal::Bar;
-use crate::{bounds, terminal};
+use crate::{bounds, models, terminal};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -23,6 +27,15 @@ pub enum Command {
     /// (LiT): a projection of its features and a text tower are trained, and retrieval.json has
     /// the recall of validation and test pictures by their captions.
     Clip(ClipArgs),
+    /// Tune an EfficientNet-Lite on the captions of the training pictures.
+    ///
+    /// Trains the last stages by a contrastive loss: a picture's features, projected, should be
+    /// nearest to the sentence embeddings of its own captions. Everything before the last halving
+    /// of the picture's size stays as it is, and so do the batch norms' statistics and the sentence
+    /// encoder. Writes model.safetensors, for `capsmith precompute --encoder`, and in
+    /// retrieval.json the recall of validation and test pictures by their captions, before and
+    /// after. These pictures are never trained on. Runs on the CPU; each step decodes its pictures.
+    Encoder(EncoderArgs),
     /// Train a GPT-2 on captions as a language model.
     ///
     /// Writes a Hugging Face folder with a tokenizer trained on the captions.
@@ -55,6 +68,56 @@ pub struct ClipArgs {
     batch_size: usize,
     #[command(flatten)]
     course: CourseArgs,
+}
+
+#[derive(clap::Args)]
+pub struct EncoderArgs {
+    /// Encoder to start from: efficientnet-lite0 or efficientnet-lite2, which pip brings, or
+    /// weights with their package's or timm's names as a PyTorch or safetensors file.
+    #[arg(long, value_name = "NAME|FILE")]
+    encoder: String,
+    /// Folder to write.
+    #[arg(long)]
+    out: PathBuf,
+    #[command(flatten)]
+    pictures: TrainingPictures,
+    /// Sentence encoder of the captions: a folder of sentence-transformers with a BERT and mean
+    /// pooling, or a hub name.
+    #[arg(long, value_name = "MODEL", default_value = models::SENTENCE_MODEL)]
+    sentence_model: String,
+    /// Probability of setting an image feature to 0 in a step
+    #[arg(long, default_value_t = 0.3, value_parser = bounds::dropout)]
+    feature_dropout: f64,
+    /// Pictures per step, each with one caption
+    #[arg(long, default_value_t = 128, value_parser = bounds::whole(2..=bounds::MAX_BATCH))]
+    batch_size: usize,
+    /// Training steps; by default those of 6 passes over the training pictures
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=bounds::MAX_STEPS))]
+    steps: Option<u64>,
+    /// Peak learning rate, after a warmup of 30 steps and before a decay to 0
+    #[arg(long, default_value_t = 2e-4, value_parser = bounds::rate)]
+    learning_rate: f64,
+    /// Decoupled weight decay
+    #[arg(long, default_value_t = 0.05, value_parser = bounds::rate)]
+    weight_decay: f64,
+    /// Random seed of batches, mirroring and dropout
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl EncoderArgs {
+    fn options(&self, train: usize) -> EncoderOptions {
+        let passes = 6 * TrainingOptions::steps_per_pass(train, self.batch_size);
+        let training = TrainingOptions {
+            steps: self.steps.unwrap_or(passes),
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            warmup_steps: 30,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+        };
+        EncoderOptions { feature_dropout: self.feature_dropout, training }
+    }
 }
 
 #[derive(clap::Args)]
@@ -112,6 +175,7 @@ impl CourseArgs {
 pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Clip(args) => clip(args),
+        Command::Encoder(args) => encoder(args),
         Command::Gpt2(args) => gpt2(args),
     }
 }
@@ -130,7 +194,7 @@ fn clip(args: &ClipArgs) -> anyhow::Result<()> {
     };
     let (stop, bar) = (terminal::stop_flag()?, &mut Bar::default());
     let finished = pretrain::clip(&args.out, &corpus, &split.train, &options, bar, &stop)?;
-    say_end(finished, "CLIP", args.course.steps, &args.out);
+    say_end(finished, "a CLIP", args.course.steps, &args.out);
     Ok(())
 }
 
@@ -150,12 +214,17 @@ fn lit(args: &ClipArgs, features: &Path) -> anyhow::Result<()> {
     };
     let (stop, bar) = (terminal::stop_flag()?, &mut Bar::default());
     let retrievals = pretrain::lit(&args.out, &corpus, &split, &file, &options, bar, &stop)?;
-    say_end(retrievals.is_some(), "CLIP", args.course.steps, &args.out);
-    let Some(Retrievals { validation, test }) = retrievals else { return Ok(()) };
+    say_end(retrievals.is_some(), "a CLIP", args.course.steps, &args.out);
+    retrievals.map_or(Ok(()), |found| print_retrievals("", &found))
+}
+
+/// Prints the recalls of validation and test pictures, each line with `prefix`.
+fn print_retrievals(prefix: &str, retrievals: &Retrievals) -> anyhow::Result<()> {
+    let Retrievals { validation, test } = retrievals;
     for (part, found) in [("validation", validation), ("test", test)] {
         let Some(found) = found else { continue };
         terminal::print(&format!(
-            "{part}: {} captions find their picture among {}: R@1 {:.3}, R@5 {:.3}, R@10 {:.3}, median rank {}\n",
+            "{prefix}{part}: {} captions find their picture among {}: R@1 {:.3}, R@5 {:.3}, R@10 {:.3}, median rank {}\n",
             found.captions,
             found.images,
             found.recall_at_1,
@@ -165,6 +234,23 @@ fn lit(args: &ClipArgs, features: &Path) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+fn encoder(args: &EncoderArgs) -> anyhow::Result<()> {
+    refuse_existing(&args.out)?;
+    let (corpus, split) = args.pictures.load()?;
+    let file = models::find(&args.encoder, ModelFiles::File)?;
+    let network = EfficientNetLite::from_file(&file, Device::Cpu, Kind::Float)
+        .with_context(|| format!("cannot load the encoder from {}", printable_path(&file)))?;
+    let sentences = models::sentence_encoder(&args.sentence_model, Device::Cpu)?;
+    let options = args.options(split.train.len());
+    let (stop, bar) = (terminal::stop_flag()?, &mut Bar::default());
+    let found =
+        pretrain::encoder(&args.out, &corpus, &split, (network, &sentences), &options, bar, &stop)?;
+    say_end(found.is_some(), "an EfficientNet-Lite", options.training.steps, &args.out);
+    let Some(found) = found else { return Ok(()) };
+    print_retrievals("before, ", &found.before)?;
+    print_retrievals("after, ", &found.after)
 }
 
 fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
@@ -178,14 +264,14 @@ fn gpt2(args: &Gpt2Args) -> anyhow::Result<()> {
     let texts = args.pictures.texts()?;
     let stop = terminal::stop_flag()?;
     let finished = pretrain::gpt2(&args.out, &texts, &options, &mut Bar::default(), &stop)?;
-    say_end(finished, "GPT-2", args.course.steps, &args.out);
+    say_end(finished, "a GPT-2", args.course.steps, &args.out);
     Ok(())
 }
 
 /// Prints how training ended.
 fn say_end(finished: bool, model: &str, steps: u64, out: &Path) {
     terminal::say(&if finished {
-        format!("trained a {model} for {steps} steps; wrote {}", printable_path(out))
+        format!("trained {model} for {steps} steps; wrote {}", printable_path(out))
     } else {
         "interrupted; nothing is written".to_owned()
     });

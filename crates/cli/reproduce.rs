@@ -292,8 +292,9 @@ fn found_models(args: &Args, family: &Family) -> anyhow::Result<FoundModels> {
         find(args, name, needed).map(Some)
     };
     let nli = if recipe.keywords.categories == "nli" { recipe.keywords.nli.as_str() } else { "" };
-    let sentence =
-        if recipe.keywords.synonyms == "sentence" { recipe.keywords.sentence.as_str() } else { "" };
+    let reads_sentences =
+        recipe.keywords.synonyms == "sentence" || recipe.pretrain.encoder.is_some();
+    let sentence = if reads_sentences { recipe.keywords.sentence.as_str() } else { "" };
     Ok(FoundModels {
         clip: find(&recipe.models.clip, ModelFiles::Clip)?,
         gpt2: find(&recipe.models.gpt2, ModelFiles::LanguageModel)?,

@@ -1,5 +1,5 @@
 //! Pretraining of small models: CLIP by its contrastive objective, from scratch or on features of a
-//! locked encoder, and GPT-2 as a language model.
+//! locked encoder, an image encoder by sentence embeddings, and GPT-2 as a language model.
 //!
 //! For small data without published models. A step is a random batch of images or texts; the seed
 //! decides weights, batches and dropout, so that the same call writes the same bytes on the same
@@ -9,6 +9,7 @@ mod contrastive;
 mod language;
 mod locked;
 mod retrieval;
+mod tuned;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +29,7 @@ pub use contrastive::{ClipOptions, clip};
 pub use language::{Gpt2Options, gpt2};
 pub use locked::{LitOptions, lit};
 pub use retrieval::{RETRIEVAL_FILE, Retrieval, Retrievals};
+pub use tuned::{EncoderOptions, TunedRetrievals, encoder};
 
 /// Copies of the weights in memory: weights, gradients and the optimizer's two moments.
 const TRAINED_COPIES: u128 = 4;
@@ -122,14 +124,30 @@ impl TrainingOptions {
 
     /// Returns the index of the caption that an image is paired with in a step.
     fn caption(&self, step: u64, corpus: &Corpus, image: usize) -> usize {
-        let number = step.wrapping_mul(corpus.images.len() as u64) + image as u64;
-        let drawn = seeds::derive(self.seed, Purpose::Text, number).unsigned_abs();
+        let drawn = self.draw(Purpose::Text, step, corpus, image);
         (drawn % corpus.images[image].captions.len() as u64) as usize
+    }
+
+    /// Returns true if an image is mirrored in a step, which has probability 1/2.
+    fn is_mirrored(&self, step: u64, corpus: &Corpus, image: usize) -> bool {
+        self.draw(Purpose::Mirror, step, corpus, image) % 2 == 1
+    }
+
+    /// Returns a random number for an image in a step.
+    fn draw(&self, purpose: Purpose, step: u64, corpus: &Corpus, image: usize) -> u64 {
+        let number = step.wrapping_mul(corpus.images.len() as u64) + image as u64;
+        seeds::derive(self.seed, purpose, number).unsigned_abs()
+    }
+
+    /// Returns the number of steps in a pass over `count` images or texts.
+    #[must_use]
+    pub fn steps_per_pass(count: usize, batch_size: usize) -> u64 {
+        (count / batch_size).max(1) as u64
     }
 
     /// Returns the indices of a step's batch, distinct numbers below `count`, or all if fewer.
     fn batch(&self, step: u64, count: usize) -> Vec<usize> {
-        let per_pass = (count / self.batch_size).max(1) as u64;
+        let per_pass = Self::steps_per_pass(count, self.batch_size);
         let order = seeds::permutation(self.seed, Purpose::Order, step / per_pass, count);
         let first = (step % per_pass) as usize * self.batch_size;
         order[first..(first + self.batch_size).min(count)].to_vec()

@@ -89,6 +89,27 @@ fn ones(repeats: [usize; 7], last: i64, is_timm: bool) -> Vec<(String, Tensor)> 
 }
 
 #[test]
+fn a_written_file_gives_the_same_features_to_the_bit_under_either_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let pixels = &tensors("efficientnet/expected.safetensors")["pixels"];
+    for (name, written) in
+        [(PACKAGE, "_conv_stem.weight"), ("efficientnet/timm.safetensors", "conv_stem.weight")]
+    {
+        let network =
+            EfficientNetLite::from_file(&fixture(name), Device::Cpu, Kind::Float).unwrap();
+        let file = folder.path().join("written.safetensors");
+        network.save(&file).unwrap();
+        assert!(Checkpoint::open(&file).unwrap().shape(written).is_some(), "{name}");
+        let again = EfficientNetLite::from_file(&file, Device::Cpu, Kind::Float).unwrap();
+        let features = network.encode(pixels).unwrap();
+        assert!(again.encode(pixels).unwrap() == features, "{name}");
+        let states = network.encode_fixed(pixels).unwrap();
+        assert_eq!(states.size()[2..], [3, 4], "a 16th of 48 by 61");
+        assert!(network.encode_tuned(&states).unwrap() == features, "{name}");
+    }
+}
+
+#[test]
 fn files_of_other_models_are_rejected_with_their_missing_tensors() {
     let file = fixture("vgg/torchvision.safetensors");
     let error = EfficientNetLite::from_file(&file, Device::Cpu, Kind::Float).unwrap_err();

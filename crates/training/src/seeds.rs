@@ -25,6 +25,8 @@ pub enum Purpose {
     Shuffle,
     /// Choice among an image's texts in a step of pretraining.
     Text,
+    /// Images that are mirrored in a step of pretraining.
+    Mirror,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
             Self::Dropout => "dropout",
             Self::Shuffle => "shuffle",
             Self::Text => "text",
+            Self::Mirror => "mirror",
         }
     }
 }

@@ -147,19 +147,30 @@ impl Data<'_> {
         };
         let texts: Vec<&str> = images.iter().map(text).collect();
         let padded = self.tokenizer.pad(&self.tokenizer.encode_batch(&texts)?);
-        Ok(Pairs::new(self.pixels(&images)?, &padded))
+        let pixels = pixels(self.corpus, &self.preprocessing, &images, |_| false)?;
+        Ok(Pairs::new(pixels, &padded))
     }
+}
 
-    /// Returns pixels `[images, 3, size, size]`, decoded on all cores.
-    fn pixels(&self, images: &[usize]) -> Result<Tensor, Error> {
-        let crop = self.preprocessing.crop as usize;
-        let mut pixels = vec![0.0_f32; images.len() * 3 * crop * crop];
-        pixels.par_chunks_mut(3 * crop * crop).zip(images).try_for_each(|(pixels, &image)| {
-            let picture = self.corpus.decode(image)?;
-            self.preprocessing.apply_into(&picture, pixels);
-            Ok::<(), Error>(())
-        })?;
-        let crop = crop as i64;
-        Ok(Tensor::from_slice(&pixels).view([images.len() as i64, 3, crop, crop]))
-    }
+/// Returns pixels `[images, 3, size, size]`, decoded on all cores.
+///
+/// An image is mirrored left-right if `is_mirrored` returns true for its row.
+pub(super) fn pixels(
+    corpus: &Corpus,
+    preprocessing: &Preprocessing,
+    images: &[usize],
+    is_mirrored: impl Fn(usize) -> bool + Sync,
+) -> Result<Tensor, Error> {
+    let crop = preprocessing.crop as usize;
+    let mut pixels = vec![0.0_f32; images.len() * preprocessing.len()];
+    let rows = pixels.par_chunks_mut(preprocessing.len()).zip(images).enumerate();
+    rows.try_for_each(|(row, (pixels, &image))| {
+        preprocessing.apply_into(&corpus.decode(image)?, pixels);
+        if is_mirrored(row) {
+            pixels.chunks_exact_mut(crop).for_each(<[f32]>::reverse);
+        }
+        Ok::<(), Error>(())
+    })?;
+    let crop = crop as i64;
+    Ok(Tensor::from_slice(&pixels).view([images.len() as i64, 3, crop, crop]))
 }

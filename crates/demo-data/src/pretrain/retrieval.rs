@@ -67,12 +67,41 @@ pub(super) fn measure(
         let rows: Vec<&[u32]> = batch.iter().map(|(_, ids)| &ids[..]).collect();
         let padded = tokenizer.pad(&rows);
         let ids = Tensor::from_slice(&padded.ids).view([padded.rows as i64, padded.tokens as i64]);
-        let similarities = normalized(&model.encode_text(&ids, None)?)?.matmul(&images.tr());
         let own: Vec<i64> = batch.iter().map(|&(image, _)| image as i64).collect();
-        ranks.extend(ranks_of(&similarities, &Tensor::from_slice(&own)));
+        ranks.extend(ranks_among(&images, &model.encode_text(&ids, None)?, &own)?);
     }
     ranks.sort_unstable();
     Ok(summary(captions.len(), &ranks))
+}
+
+/// Measures retrieval among images given by their embeddings `[images, dimension]`.
+///
+/// `texts` are embeddings of captions, `[captions, dimension]`, and `own` the row of each caption's
+/// image. Embeddings may have any length.
+///
+/// # Errors
+/// Fails if libtorch does.
+pub(super) fn measure_embeddings(
+    images: &Tensor,
+    texts: &Tensor,
+    own: &[i64],
+) -> Result<Retrieval, Error> {
+    let _no_grad = tch::no_grad_guard();
+    let count = images.size()[0] as usize;
+    let images = normalized(images)?;
+    let mut ranks: Vec<i64> = Vec::with_capacity(own.len());
+    for own in own.chunks(BATCH) {
+        let texts = texts.f_narrow(0, ranks.len() as i64, own.len() as i64)?;
+        ranks.extend(ranks_among(&images, &texts, own)?);
+    }
+    ranks.sort_unstable();
+    Ok(summary(count, &ranks))
+}
+
+/// Returns the ranks of the images `own` for `texts` among `images`, which have length 1.
+fn ranks_among(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<Vec<i64>, Error> {
+    let similarities = normalized(texts)?.f_matmul(&images.tr())?;
+    Ok(ranks_of(&similarities, &Tensor::from_slice(own)))
 }
 
 /// Returns the rank of column `own[i]` in row i of `similarities` `[queries, images]`.

@@ -33,14 +33,8 @@ impl ClipModel {
             Some(_) => self.project_features(images)?,
             None => self.encode_image(images)?,
         };
-        let images = normalized(&images)?;
-        let texts = normalized(&self.encode_text(ids, attention_mask)?)?;
-        let factor = self.logit_scale()?.f_exp()?;
-        let logits_per_text = texts.f_matmul(&images.f_transpose(0, 1)?)?.f_mul(&factor)?;
-        let targets = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
-        let of_texts = cross_entropy(&logits_per_text, &targets)?;
-        let of_images = cross_entropy(&logits_per_text.f_transpose(0, 1)?, &targets)?;
-        Ok(of_texts.f_add(&of_images)?.f_div_scalar(2.0)?)
+        let texts = self.encode_text(ids, attention_mask)?;
+        Ok(contrastive_loss(&images, &texts, self.logit_scale()?)?)
     }
 
     /// Clamps the logit scale to at most 100, as training does after each step.
@@ -48,10 +42,39 @@ impl ClipModel {
     /// # Errors
     /// Fails if libtorch reports an error.
     pub fn limit_similarity_factor(&mut self) -> Result<(), ModelError> {
-        let mut scale = self.logit_scale()?.shallow_clone();
-        let _ = tch::no_grad(|| scale.f_clamp_max_(LARGEST_FACTOR.ln()))?;
-        Ok(())
+        Ok(limit_logit_scale(self.logit_scale()?)?)
     }
+}
+
+/// Returns the contrastive loss of embeddings of images and of their texts, a scalar.
+///
+/// It is the mean of the cross entropies over images and over texts, of cosine similarities times
+/// the exponential of `logit_scale`, a scalar. Both embeddings are `[batch, dimension]`, of any
+/// length; row i of both belongs together.
+///
+/// # Errors
+/// Fails for embeddings of different shapes, or if memory is exhausted.
+pub fn contrastive_loss(
+    images: &Tensor,
+    texts: &Tensor,
+    logit_scale: &Tensor,
+) -> Result<Tensor, TchError> {
+    let (images, texts) = (normalized(images)?, normalized(texts)?);
+    let factor = logit_scale.f_exp()?;
+    let logits_per_text = texts.f_matmul(&images.f_transpose(0, 1)?)?.f_mul(&factor)?;
+    let targets = Tensor::f_arange(logits_per_text.size()[0], (Kind::Int64, factor.device()))?;
+    let of_texts = cross_entropy(&logits_per_text, &targets)?;
+    let of_images = cross_entropy(&logits_per_text.f_transpose(0, 1)?, &targets)?;
+    of_texts.f_add(&of_images)?.f_div_scalar(2.0)
+}
+
+/// Clamps a logit scale, in place, so that its exponential is at most 100.
+///
+/// # Errors
+/// Fails if libtorch reports an error.
+pub fn limit_logit_scale(logit_scale: &Tensor) -> Result<(), TchError> {
+    let _ = tch::no_grad(|| logit_scale.shallow_clone().f_clamp_max_(LARGEST_FACTOR.ln()))?;
+    Ok(())
 }
 
 fn check_numbers(images: &Tensor, ids: &Tensor) -> Result<(), ModelError> {

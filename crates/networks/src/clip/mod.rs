@@ -51,6 +51,7 @@ use crate::layers::{Builder, InitialWeights, Linear};
 use crate::token_rows::check_ids;
 
 pub use config::{Activation, ClipConfig, LockedEncoder, TextConfig, Towers, VisionConfig};
+pub use contrastive::{contrastive_loss, limit_logit_scale};
 pub use folder::{LoadedClip, folder_of, save_folder};
 
 /// CLIP model with one or both towers and their projections.

@@ -76,7 +76,7 @@ pub struct FoundModels {
     pub vgg: Option<String>,
     /// BART, if it sorts labels into categories.
     pub nli: Option<String>,
-    /// Model of sentence-transformers, if it detects near-synonyms.
+    /// Model of sentence-transformers, if it detects near-synonyms or the image encoder is tuned.
     pub sentence: Option<String>,
 }
 
@@ -348,6 +348,31 @@ mod tests {
         let merge_rnn = real.runs.iter().find(|run| run.config == "merge-rnn").unwrap();
         let (_, config) = merge_rnn.resolved.as_ref().unwrap();
         assert!(config.data.embeddings.ends_with("features.safetensors"));
+
+        let mut tuned = request_real.clone();
+        let options = toml::from_str("learning_rate = 3e-4").unwrap();
+        tuned.family.recipe.pretrain.encoder = Some(options);
+        tuned.models.sentence = Some("all-MiniLM-L6-v2".to_owned());
+        let tuned = tuned.plan().unwrap();
+        let stages = tuned.plan.stages();
+        let named = |name: &str| stages.iter().position(|stage| stage.name == name).unwrap();
+        assert_eq!((named("pretrain-encoder"), named("features")), (0, 1));
+        let command = stages[0].arguments.join(" ");
+        let model = out.join("models/encoder");
+        for part in [
+            "pretrain encoder --encoder efficientnet-lite2 --sentence-model all-MiniLM-L6-v2",
+            "--test-captions 5000",
+            "--learning-rate 0.0003",
+            &format!("--out {}", model.display()),
+        ] {
+            assert!(command.contains(part), "{command}");
+        }
+        assert_eq!(stages[1].after, [0]);
+        let file = model.join("model.safetensors").display().to_string();
+        assert!(stages[1].arguments.join(" ").contains(&format!("--encoder {file} ")));
+        let inputs = format!("{:?}", stages[1].inputs);
+        assert!(!inputs.contains("model.safetensors"), "an output of the plan: {inputs}");
+        assert_eq!(stages[named("pretrain-clip")].after, [1]);
 
         let found = FoundModels { clip: Some(clip.display().to_string()), ..random };
         let before = planned(&found);

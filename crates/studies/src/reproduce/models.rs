@@ -1,6 +1,6 @@
 //! Stages that the runs share: features, models, keywords and the baseline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Error, LIT, PRETRAINED, Planner, Shared, words};
 use crate::stages::{Input, Resume, Stage};
@@ -11,11 +11,11 @@ impl Planner<'_> {
         let needs = |system: &str| configs.iter().any(|config| config.starts_with(system));
         let (models, device) = (&self.request.models, self.device(0));
         let recipe = &self.request.family.recipe;
-        let encoder = recipe.models.encoder.as_str();
-        let encoded = if encoder.is_empty() {
+        let encoded = if recipe.models.encoder.is_empty() {
             None
         } else {
-            Some(self.precompute("features", ["--encoder", encoder], &device, None)?)
+            let (encoder, tuned) = self.encoder()?;
+            Some(self.precompute("features", ["--encoder", &encoder], &device, tuned)?)
         };
         let (clip, clip_stage) = match (&models.clip, encoded) {
             (Some(clip), _) => (clip.clone(), None),
@@ -51,11 +51,27 @@ impl Planner<'_> {
         Ok(Shared { clip, gpt2, gpt2_stage, embeddings, features, keywords })
     }
 
+    /// Returns the image encoder's name or file, with the stage that tunes it if the recipe does.
+    fn encoder(&mut self) -> Result<(String, Option<usize>), Error> {
+        let recipe = &self.request.family.recipe;
+        let encoder = recipe.models.encoder.as_str();
+        let Some(options) = &recipe.pretrain.encoder else { return Ok((encoder.to_owned(), None)) };
+        let mut more = vec!["--encoder", encoder];
+        let mut models: Vec<Input> = self.model(encoder).into_iter().collect();
+        if let Some(sentence) = &self.request.models.sentence {
+            more.extend(["--sentence-model", sentence]);
+            models.extend(self.model(sentence));
+        }
+        let (folder, stage) = self.pretrained("encoder", &more, options, models, Vec::new())?;
+        let file = Path::new(&folder).join("model.safetensors");
+        Ok((file.display().to_string(), stage))
+    }
+
     /// Adds the stage that trains a text tower and a projection on the encoder's features.
     fn lit(&mut self, features: usize) -> Result<(String, Option<usize>), Error> {
         let file = self.features();
         let options = &self.request.family.recipe.pretrain.clip;
-        self.pretrained("clip", &["--image-features", &file], options, vec![features])
+        self.pretrained("clip", &["--image-features", &file], options, None, vec![features])
     }
 
     /// Adds the stage that projects the encoder's features by a CLIP of [`Self::lit`].
@@ -76,14 +92,17 @@ impl Planner<'_> {
 
     /// Adds the stage that trains a language model on the training captions.
     fn pretrained_gpt2(&mut self) -> Result<(String, Option<usize>), Error> {
-        self.pretrained("gpt2", &[], &self.request.family.recipe.pretrain.gpt2, Vec::new())
+        let options = &self.request.family.recipe.pretrain.gpt2;
+        self.pretrained("gpt2", &[], options, None, Vec::new())
     }
 
+    /// Adds a stage of `capsmith pretrain`, which reads the data set and `models`.
     fn pretrained(
         &mut self,
         kind: &str,
         more: &[&str],
         options: &toml::Table,
+        models: impl IntoIterator<Item = Input>,
         after: Vec<usize>,
     ) -> Result<(String, Option<usize>), Error> {
         let out = self.models().join(kind);
@@ -98,7 +117,7 @@ impl Planner<'_> {
         let stage = self.add(Stage {
             name: format!("pretrain-{kind}"),
             arguments,
-            inputs: self.data_set.clone(),
+            inputs: self.data_set_and(models),
             after,
             outputs: vec![out.clone()],
             ..Stage::default()

@@ -88,6 +88,10 @@ pub struct Pretrain {
     /// Options of `capsmith pretrain gpt2`.
     #[serde(default)]
     pub gpt2: toml::Table,
+    /// Options of `capsmith pretrain encoder`, which tunes the image encoder before its features
+    /// are computed; `None` to keep its weights.
+    #[serde(default)]
+    pub encoder: Option<toml::Table>,
 }
 
 /// Features that the rows of CLIP-prefix read.
@@ -118,7 +122,7 @@ pub struct Precompute {
 pub struct Keywords {
     /// Method of detecting near-synonyms: sentence (as in the paper), clip, wordnet or none.
     pub synonyms: String,
-    /// Model of sentence-transformers for sentence.
+    /// Model of sentence-transformers for sentence, and for tuning the image encoder.
     #[serde(default)]
     pub sentence: String,
     /// Method of sorting labels into categories: clip, wordnet, or nli (BART, as in the paper).
@@ -213,6 +217,9 @@ impl Family {
         let models = &recipe.models;
         if models.clip == LIT && models.encoder.is_empty() {
             return Err(wrong("`models.clip = \"lit\"` needs `models.encoder`".to_owned()));
+        }
+        if recipe.pretrain.encoder.is_some() && models.encoder.is_empty() {
+            return Err(wrong("`[pretrain.encoder]` needs `models.encoder`".to_owned()));
         }
         if recipe.precompute.prefix == PrefixInput::Features && models.encoder.is_empty() {
             let reason = "`precompute.prefix = \"features\"` needs `models.encoder`";

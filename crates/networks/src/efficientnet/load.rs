@@ -1,23 +1,15 @@
-//! EfficientNet-Lite 0 to 4 up to its pooled features, a small image encoder.
-//!
-//! Paper: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks"
-//! (2019); the Lite variants have no squeeze-and-excitation, and `ReLU6` activations. References:
-//! efficientnet-lite-pytorch 0.1.0, and timm 1.0's `tf_efficientnet_lite0` to `4`. Reads weights
-//! with the names of either, as safetensors or PyTorch files, and ignores the classifier behind
-//! the features. The file determines the number of channels.
-//!
-//! timm's `efficientnet_lite0.ra_in1k` has the same tensors as `tf_efficientnet_lite0`, but another
-//! padding, epsilon and preprocessing, which no file tells. It is not supported.
+//! Reading EfficientNet-Lite's weights: variants, names, and batch norms folded into convolutions.
 
 use std::path::Path;
 
 use tch::nn;
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::{Block, EfficientNetLite, Layer};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// Epsilon of the batch norms.
-const EPSILON: f64 = 1e-3;
+pub(super) const EPSILON: f64 = 1e-3;
 /// Stages of Lite0: blocks, kernel size, and stride of the first block.
 const STAGES: [(usize, i64, i64); 7] =
     [(1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1)];
@@ -116,34 +108,6 @@ impl Naming {
     }
 }
 
-/// EfficientNet-Lite without its classifier.
-#[derive(Debug)]
-pub struct EfficientNetLite {
-    blocks: Vec<Block>,
-    dimension: usize,
-    size: u32,
-    checkpoint: Checkpoint,
-}
-
-/// Convolutions one after the other, with a sum around them if `is_residual`.
-#[derive(Debug)]
-struct Block {
-    layers: Vec<Layer>,
-    is_residual: bool,
-}
-
-/// Convolution with its batch norm folded in.
-#[derive(Debug)]
-struct Layer {
-    /// `[out, in / groups, kernel, kernel]`.
-    weight: Tensor,
-    bias: Tensor,
-    stride: i64,
-    groups: i64,
-    /// True if `ReLU6` follows.
-    is_activated: bool,
-}
-
 impl EfficientNetLite {
     /// Reads a file of weights onto `device`, converting the weights to `kind`.
     ///
@@ -160,10 +124,13 @@ impl EfficientNetLite {
         let mut store = nn::VarStore::new(device);
         let mut declared = Declaration { store: &store, checkpoint: &checkpoint };
         let (stem, mut channels) = declared.dense(&naming.stem(), 3, 3, 2, true);
-        let mut blocks = vec![(vec![stem], false)];
+        let (mut blocks, mut first_tuned) = (vec![(vec![stem], false)], 0);
         for (stage, (&(_, kernel, stride), repeats)) in
             STAGES.iter().zip(variant.repeats()).enumerate()
         {
+            if stride > 1 {
+                first_tuned = blocks.len();
+            }
             for block in 0..repeats {
                 let stride = if block == 0 { stride } else { 1 };
                 let [expand, depthwise, project] = naming.block(stage, block, blocks.len() - 1);
@@ -200,69 +167,7 @@ impl EfficientNetLite {
             source,
         })?;
         let size = if naming == Naming::Timm { variant.timm_size } else { variant.size };
-        Ok(Self { blocks, dimension: dimension as usize, size, checkpoint })
-    }
-
-    /// Returns the pooled features, `[batch, 1280]`, for pixels `[batch, 3, height, width]`.
-    ///
-    /// # Errors
-    /// Fails for pixels of another shape or type, or if memory is exhausted.
-    pub fn encode(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
-        let mut states = pixels.shallow_clone();
-        for Block { layers, is_residual } in &self.blocks {
-            let mut outputs = layers[0].forward(&states)?;
-            for layer in &layers[1..] {
-                outputs = layer.forward(&outputs)?;
-            }
-            states = if *is_residual { outputs.f_add_(&states)? } else { outputs };
-        }
-        states.f_mean_dim([2i64, 3].as_slice(), false, states.kind())
-    }
-
-    /// Returns the length of an embedding: 1280.
-    #[must_use]
-    pub fn dimension(&self) -> usize {
-        self.dimension
-    }
-
-    /// Returns the side of the images that the network was trained on, in pixels.
-    ///
-    /// Lite0 to 2 have the same size everywhere: 224, 240 and 260. Lite3 and 4 have their authors'
-    /// 280 and 300 in files with the package's names, and timm's 300 and 380 in timm's files.
-    #[must_use]
-    pub fn image_size(&self) -> u32 {
-        self.size
-    }
-
-    /// Returns the SHA-256 of the weight file; see [`Checkpoint::identity`]. Reads the whole file.
-    #[must_use]
-    pub fn identity(&self) -> String {
-        self.checkpoint.identity()
-    }
-}
-
-impl Layer {
-    fn forward(&self, states: &Tensor) -> Result<Tensor, TchError> {
-        let Self { weight, bias, stride, groups, is_activated } = self;
-        let kernel = weight.size()[2];
-        // TensorFlow's SAME padding: an odd number has one more at the bottom and the right.
-        let padding = |length: i64| {
-            let outputs = (length + stride - 1) / stride;
-            ((outputs - 1) * stride + kernel - length).max(0)
-        };
-        let size = states.size();
-        let (rows, columns) = (padding(size[2]), padding(size[3]));
-        let (top, left) = (rows / 2, columns / 2);
-        let convolve = |states: &Tensor, padding: [i64; 2]| {
-            states.f_conv2d(weight, Some(bias), [*stride; 2], padding, [1, 1], *groups)
-        };
-        let mut outputs = if (rows, columns) == (2 * top, 2 * left) {
-            convolve(states, [top, left])?
-        } else {
-            let sides = [left, columns - left, top, rows - top];
-            convolve(&states.f_constant_pad_nd(sides)?, [0, 0])?
-        };
-        if *is_activated { outputs.f_clamp_(0.0, 6.0) } else { Ok(outputs) }
+        Ok(Self { blocks, first_tuned, dimension: dimension as usize, size, checkpoint })
     }
 }
 
@@ -314,6 +219,7 @@ impl Declaration<'_> {
             module.zeros_no_train(name, shape)
         };
         Unfolded {
+            names: [convolution.clone(), norm.clone()],
             weight: variable(convolution, "weight", &shape),
             norm: ["weight", "bias", "running_mean", "running_var"]
                 .map(|name| variable(norm, name, &shape[..1])),
@@ -326,6 +232,7 @@ impl Declaration<'_> {
 
 /// Convolution, and its batch norm's weight, bias, mean and variance.
 struct Unfolded {
+    names: [String; 2],
     weight: Tensor,
     norm: [Tensor; 4],
     stride: i64,
@@ -338,6 +245,7 @@ impl Unfolded {
         let [gamma, beta, mean, variance] = &self.norm;
         let scale = gamma.f_div(&variance.f_add_scalar(EPSILON)?.f_sqrt()?)?;
         Ok(Layer {
+            names: self.names.clone(),
             weight: self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?.f_to_kind(kind)?,
             bias: beta.f_sub(&mean.f_mul(&scale)?)?.f_to_kind(kind)?,
             stride: self.stride,
