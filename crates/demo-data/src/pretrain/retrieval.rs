@@ -55,23 +55,23 @@ pub(super) fn measure(
     captions: &[&[String]],
 ) -> Result<Retrieval, Error> {
     let _no_grad = tch::no_grad_guard();
-    let images = normalized(&model.project_features(features)?)?;
+    let images = model.project_features(features)?;
     let mut queries: Vec<(usize, Vec<u32>)> = Vec::new();
     for (image, captions) in captions.iter().enumerate() {
         queries.extend(tokenizer.encode_batch(captions)?.into_iter().map(|ids| (image, ids)));
     }
     // Batches of texts of similar length need little padding.
     queries.sort_by_key(|(_, ids)| ids.len());
-    let mut ranks: Vec<i64> = Vec::with_capacity(queries.len());
+    // Without captions there are no rows.
+    let mut texts = vec![images.f_narrow(0, 0, 0)?];
     for batch in queries.chunks(BATCH) {
         let rows: Vec<&[u32]> = batch.iter().map(|(_, ids)| &ids[..]).collect();
         let padded = tokenizer.pad(&rows);
         let ids = Tensor::from_slice(&padded.ids).view([padded.rows as i64, padded.tokens as i64]);
-        let own: Vec<i64> = batch.iter().map(|&(image, _)| image as i64).collect();
-        ranks.extend(ranks_among(&images, &model.encode_text(&ids, None)?, &own)?);
+        texts.push(model.encode_text(&ids, None)?);
     }
-    ranks.sort_unstable();
-    Ok(summary(captions.len(), &ranks))
+    let own: Vec<i64> = queries.iter().map(|&(image, _)| image as i64).collect();
+    measure_embeddings(&images, &Tensor::f_cat(&texts, 0)?, &own)
 }
 
 /// Measures retrieval among images given by their embeddings `[images, dimension]`.
@@ -92,16 +92,11 @@ pub(super) fn measure_embeddings(
     let mut ranks: Vec<i64> = Vec::with_capacity(own.len());
     for own in own.chunks(BATCH) {
         let texts = texts.f_narrow(0, ranks.len() as i64, own.len() as i64)?;
-        ranks.extend(ranks_among(&images, &texts, own)?);
+        let similarities = normalized(&texts)?.f_matmul(&images.tr())?;
+        ranks.extend(ranks_of(&similarities, &Tensor::from_slice(own)));
     }
     ranks.sort_unstable();
     Ok(summary(count, &ranks))
-}
-
-/// Returns the ranks of the images `own` for `texts` among `images`, which have length 1.
-fn ranks_among(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<Vec<i64>, Error> {
-    let similarities = normalized(texts)?.f_matmul(&images.tr())?;
-    Ok(ranks_of(&similarities, &Tensor::from_slice(own)))
 }
 
 /// Returns the rank of column `own[i]` in row i of `similarities` `[queries, images]`.
