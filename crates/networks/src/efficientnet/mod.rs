@@ -81,8 +81,8 @@ impl EfficientNetLite {
 
 /// Runs blocks one after the other.
 ///
-/// What is changed in place is a fresh output that no gradient needs as it was: autograd keeps a
-/// copy of what it clamps.
+/// Only fresh outputs are changed in place. No gradient needs them as they were: autograd keeps a
+/// copy of the values that it clamps.
 fn forward(blocks: &[Block], inputs: &Tensor) -> Result<Tensor, TchError> {
     let mut states = inputs.shallow_clone();
     for Block { layers, is_residual } in blocks {
