@@ -318,13 +318,18 @@ mod tests {
         }
         assert_eq!(planned(&random), before);
 
-        let request_real =
-            Request { family: Family::open("real").unwrap(), ..request(FoundModels::default()) };
+        let sentence = Some("all-MiniLM-L6-v2".to_owned());
+        let mut request_real = Request {
+            family: Family::open("real").unwrap(),
+            ..request(FoundModels { sentence, ..random.clone() })
+        };
         let real = request_real.plan().unwrap();
-        let names: Vec<&str> = real.plan.stages().iter().map(|stage| stage.name.as_str()).collect();
+        let stages = real.plan.stages();
+        let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
         assert_eq!(
-            names[..6],
+            names[..7],
             [
+                "pretrain-encoder",
                 "features",
                 "pretrain-clip",
                 "pretrain-gpt2",
@@ -333,46 +338,40 @@ mod tests {
                 "keywords/select",
             ]
         );
-        let command = |name: &str| {
-            let stage = real.plan.stages().iter().find(|stage| stage.name == name).unwrap();
-            stage.arguments.join(" ")
-        };
-        assert!(command("features").contains("precompute --dataset"));
-        assert!(command("features").contains("--encoder efficientnet-lite2"));
-        assert!(command("pretrain-clip").contains("--learning-rate 0.002"));
-        assert!(command("pretrain-gpt2").contains("--test-captions 5000"));
-        assert!(command("embeddings").contains("--image-features"));
-        assert!(command("control/sbg-seed-42").ends_with("--control"));
-        let (baseline, _) = real.baseline.unwrap();
-        assert_eq!(real.plan.stages()[baseline].after, [0], "it reads the encoder's features");
-        let merge_rnn = real.runs.iter().find(|run| run.config == "merge-rnn").unwrap();
-        let (_, config) = merge_rnn.resolved.as_ref().unwrap();
-        assert!(config.data.embeddings.ends_with("features.safetensors"));
-
-        let mut tuned = request_real.clone();
-        let options = toml::from_str("learning_rate = 3e-4").unwrap();
-        tuned.family.recipe.pretrain.encoder = Some(options);
-        tuned.models.sentence = Some("all-MiniLM-L6-v2".to_owned());
-        let tuned = tuned.plan().unwrap();
-        let stages = tuned.plan.stages();
-        let named = |name: &str| stages.iter().position(|stage| stage.name == name).unwrap();
-        assert_eq!((named("pretrain-encoder"), named("features")), (0, 1));
-        let command = stages[0].arguments.join(" ");
+        let stage = |name: &str| stages.iter().find(|stage| stage.name == name).unwrap();
+        let command = |name: &str| stage(name).arguments.join(" ");
         let model = out.join("models/encoder");
         for part in [
             "pretrain encoder --encoder efficientnet-lite2 --sentence-model all-MiniLM-L6-v2",
             "--test-captions 5000",
-            "--learning-rate 0.0003",
+            "--steps 222",
             &format!("--out {}", model.display()),
         ] {
+            let command = command("pretrain-encoder");
             assert!(command.contains(part), "{command}");
         }
-        assert_eq!(stages[1].after, [0]);
+        assert!(command("features").contains("precompute --dataset"));
         let file = model.join("model.safetensors").display().to_string();
-        assert!(stages[1].arguments.join(" ").contains(&format!("--encoder {file} ")));
-        let inputs = format!("{:?}", stages[1].inputs);
+        assert!(command("features").contains(&format!("--encoder {file} ")));
+        assert_eq!(stage("features").after, [0]);
+        let inputs = format!("{:?}", stage("features").inputs);
         assert!(!inputs.contains("model.safetensors"), "an output of the plan: {inputs}");
-        assert_eq!(stages[named("pretrain-clip")].after, [1]);
+        assert!(command("pretrain-clip").contains("--learning-rate 0.002"));
+        assert_eq!(stage("pretrain-clip").after, [1]);
+        assert!(command("pretrain-gpt2").contains("--test-captions 5000"));
+        assert!(command("embeddings").contains("--image-features"));
+        assert!(command("control/sbg-seed-42").ends_with("--control"));
+        let (baseline, _) = real.baseline.unwrap();
+        assert_eq!(stages[baseline].after, [1], "it reads the encoder's features");
+        let merge_rnn = real.runs.iter().find(|run| run.config == "merge-rnn").unwrap();
+        let (_, config) = merge_rnn.resolved.as_ref().unwrap();
+        assert!(config.data.embeddings.ends_with("features.safetensors"));
+
+        request_real.family.recipe.pretrain.encoder = None;
+        let plain = request_real.plan().unwrap();
+        let first = &plain.plan.stages()[0];
+        assert_eq!(first.name, "features");
+        assert!(first.arguments.join(" ").contains("--encoder efficientnet-lite2"));
 
         let found = FoundModels { clip: Some(clip.display().to_string()), ..random };
         let before = planned(&found);
