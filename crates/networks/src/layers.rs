@@ -5,7 +5,7 @@
 use tch::nn::{self, Init};
 use tch::{Device, TchError, Tensor};
 
-use crate::packed::{Fused, Weight};
+use crate::packed::{Fused, PackedWeight, Weight};
 
 /// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,23 +106,29 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        match &self.weight {
-            Weight::Plain(weight) => input.f_linear(weight, self.bias.as_ref()),
-            Weight::Packed(weight) => weight.product(input, self.bias.as_ref(), Fused::Nothing),
-        }
+        self.forward_then(input, Fused::Nothing)
     }
 
-    /// Computes the exact GELU of [`Self::forward`].
-    pub(crate) fn forward_gelu(&self, input: &Tensor) -> Result<Tensor, TchError> {
+    /// Computes `function` of [`Self::forward`].
+    pub(crate) fn forward_then(&self, input: &Tensor, function: Fused) -> Result<Tensor, TchError> {
         match &self.weight {
-            Weight::Plain(_) => self.forward(input)?.f_gelu("none"),
-            Weight::Packed(weight) => weight.product(input, self.bias.as_ref(), Fused::Gelu),
+            Weight::Plain(weight) => function.apply(&input.f_linear(weight, self.bias.as_ref())?),
+            Weight::Packed(weight) => weight.product(input, self.bias.as_ref(), function),
         }
     }
 
     /// Packs the weight for inference; it must not change any more.
     pub(crate) fn pack(&mut self) {
         self.weight.pack(Tensor::shallow_clone);
+    }
+
+    /// Returns the packed layer with multiplied weight and bias, or `None` if it cannot be packed.
+    pub(crate) fn packed_times(&self, weight_factor: f64, bias_factor: f64) -> Option<Self> {
+        let Weight::Plain(weight) = &self.weight else { return None };
+        Some(Self {
+            weight: Weight::Packed(PackedWeight::new(&(weight * weight_factor))?),
+            bias: self.bias.as_ref().map(|bias| bias.detach() * bias_factor),
+        })
     }
 }
 

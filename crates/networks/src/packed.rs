@@ -16,6 +16,21 @@ pub(crate) enum Fused {
     Relu,
     Gelu,
     GeluTanh,
+    /// `x * sigmoid(x)`.
+    Silu,
+}
+
+impl Fused {
+    /// Applies the function to the sums of a plain weight.
+    pub(crate) fn apply(self, sums: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Fused::Nothing => Ok(sums.shallow_clone()),
+            Fused::Relu => sums.f_relu(),
+            Fused::Gelu => sums.f_gelu("none"),
+            Fused::GeluTanh => sums.f_gelu("tanh"),
+            Fused::Silu => sums.f_silu(),
+        }
+    }
 }
 
 /// Weight of a linear layer, packed for good.
@@ -55,6 +70,7 @@ impl PackedWeight {
             Fused::Relu => (c"relu", c""),
             Fused::Gelu => (c"gelu", c"none"),
             Fused::GeluTanh => (c"gelu", c"tanh"),
+            Fused::Silu => (c"swish", c""),
         };
         libtorch::packed_linear(rows, &self.0, bias, name, variant)
     }
@@ -126,11 +142,8 @@ mod tests {
         let packed = PackedWeight::new(&weight).unwrap();
         let (rows, bias) = (numbers(6, 4, 5) / 3.0, numbers(1, 5, 2).get(0));
         let sums = rows.linear(&weight, Some(&bias));
-        for (function, expected) in [
-            (Fused::Relu, sums.relu()),
-            (Fused::Gelu, sums.gelu("none")),
-            (Fused::GeluTanh, sums.gelu("tanh")),
-        ] {
+        for function in [Fused::Relu, Fused::Gelu, Fused::GeluTanh, Fused::Silu] {
+            let expected = function.apply(&sums).unwrap();
             let off = packed.product(&rows, Some(&bias), function).unwrap() - expected;
             assert!(off.abs().max().double_value(&[]) < 2e-6, "{function:?}");
         }

@@ -6,6 +6,10 @@ use tch::{TchError, Tensor};
 
 use super::config::{Activation, EncoderConfig};
 use crate::layers::{Attention, AttentionMask, Builder, LayerNorm, Linear};
+use crate::packed::Fused;
+
+/// Factor in `x * sigmoid(1.702 x)`.
+const QUICK_GELU: f64 = 1.702;
 
 impl EncoderConfig {
     /// Creates a layer norm of the encoder's width.
@@ -31,8 +35,7 @@ impl Encoder {
     pub(super) fn pack(&mut self) {
         for Layer { self_attn, mlp, .. } in &mut self.layers {
             self_attn.pack();
-            mlp.fc1.pack();
-            mlp.fc2.pack();
+            mlp.pack();
         }
     }
 
@@ -84,7 +87,16 @@ impl Layer {
 struct Mlp {
     fc1: Linear,
     fc2: Linear,
-    activation: Activation,
+    function: Function,
+}
+
+/// Function between the two layers of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Gelu,
+    QuickGelu,
+    /// [`Self::QuickGelu`] with its factors in the layers: `silu(1.702 x)` is 1.702 times it.
+    Silu,
 }
 
 impl Mlp {
@@ -95,17 +107,33 @@ impl Mlp {
         Ok(Self {
             fc1: Linear::new(&builder.sub("fc1"), config.hidden, config.inner, fc1_std)?,
             fc2: Linear::new(&builder.sub("fc2"), config.inner, config.hidden, fc2_std)?,
-            activation: config.activation,
+            function: match config.activation {
+                Activation::Gelu => Function::Gelu,
+                Activation::QuickGelu => Function::QuickGelu,
+            },
         })
     }
 
+    /// Packs the weights for inference; they must not change any more.
+    fn pack(&mut self) {
+        if self.function != Function::QuickGelu {
+            self.fc1.pack();
+            self.fc2.pack();
+        } else if let Some(fc1) = self.fc1.packed_times(QUICK_GELU, QUICK_GELU)
+            && let Some(fc2) = self.fc2.packed_times(1.0 / QUICK_GELU, 1.0)
+        {
+            *self = Self { fc1, fc2, function: Function::Silu };
+        }
+    }
+
     fn forward(&self, states_bth: &Tensor) -> Result<Tensor, TchError> {
-        let inner = match self.activation {
-            Activation::QuickGelu => {
+        let inner = match self.function {
+            Function::Gelu => self.fc1.forward_then(states_bth, Fused::Gelu)?,
+            Function::Silu => self.fc1.forward_then(states_bth, Fused::Silu)?,
+            Function::QuickGelu => {
                 let inner = self.fc1.forward(states_bth)?;
-                inner.f_mul_scalar(1.702)?.f_sigmoid_()?.f_mul(&inner)?
+                inner.f_mul_scalar(QUICK_GELU)?.f_sigmoid_()?.f_mul(&inner)?
             }
-            Activation::Gelu => self.fc1.forward_gelu(states_bth)?,
         };
         self.fc2.forward(&inner)
     }

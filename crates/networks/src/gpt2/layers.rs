@@ -168,21 +168,20 @@ impl FeedForward {
         match &self.inner.weight {
             Weight::Plain(_) => self.activate(&self.inner.forward(rows, pass)),
             Weight::Packed(weight) => {
-                let function = match self.activation {
-                    Activation::GeluNew | Activation::GeluPytorchTanh => Fused::GeluTanh,
-                    Activation::Gelu => Fused::Gelu,
-                    Activation::Relu => Fused::Relu,
-                };
-                libtorch::expect(weight.product(rows, Some(&self.inner.bias), function))
+                libtorch::expect(weight.product(rows, Some(&self.inner.bias), self.function()))
             }
         }
     }
 
     pub(super) fn activate(&self, inner: &Tensor) -> Tensor {
+        libtorch::expect(self.function().apply(inner))
+    }
+
+    fn function(&self) -> Fused {
         match self.activation {
-            Activation::GeluNew | Activation::GeluPytorchTanh => inner.gelu("tanh"),
-            Activation::Gelu => inner.gelu("none"),
-            Activation::Relu => inner.relu(),
+            Activation::GeluNew | Activation::GeluPytorchTanh => Fused::GeluTanh,
+            Activation::Gelu => Fused::Gelu,
+            Activation::Relu => Fused::Relu,
         }
     }
 }

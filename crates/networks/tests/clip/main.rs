@@ -392,8 +392,13 @@ fn a_model_from_scratch_is_written_and_read_back_the_same() {
     let (pixels, ids) = (golden.tensor("pixels"), golden.tensor("ids"));
     let image = |model: &ClipModel| model.encode_image(&pixels).unwrap();
     let text = |model: &ClipModel| model.encode_text(&ids, None).unwrap();
-    assert_eq!(image(&again.model), image(&model));
-    assert_eq!(text(&again.model), text(&model));
+    // Packed weights add in another order.
+    assert!(difference(&image(&again.model), &image(&model)) < TOLERANCE);
+    assert!(difference(&text(&again.model), &text(&model)) < TOLERANCE);
+    let written = Checkpoint::open(&folder.join("model.safetensors")).unwrap();
+    for (name, weight) in store.variables() {
+        assert_eq!(written.tensor(&name, Device::Cpu).unwrap(), weight, "{name}");
+    }
     let preprocessor = fs::read(folder.join("preprocessor_config.json")).unwrap();
     let preprocessor: serde_json::Value = serde_json::from_slice(&preprocessor).unwrap();
     assert_eq!(preprocessor["crop_size"]["height"], 24);
