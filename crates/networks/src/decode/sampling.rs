@@ -24,7 +24,11 @@ const DRAW_BITS: u32 = 53;
 /// Among tokens that tie at the edge of the nucleus, transformers keeps the same number, but an
 /// arbitrary choice as its sort is not stable; here those with the highest ids stay.
 pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
-    let mut logits = logits.to_kind(Kind::Float) / sampling.temperature;
+    let mut logits = logits.to_kind(Kind::Float);
+    // Not by 1, which would only copy tens of thousands of logits a row.
+    if (sampling.temperature - 1.0).abs() > 0.0 {
+        logits = logits / sampling.temperature;
+    }
     let vocabulary = logits.size()[1];
     if sampling.top_k > 0 {
         let kept = i64::try_from(sampling.top_k).unwrap_or(i64::MAX).min(vocabulary);
@@ -72,7 +76,7 @@ pub(super) fn draw(sampling: &Sampling, row_id: u64, sample: usize, step: usize)
 /// probability exceeds the row's draw; never a token of probability 0.
 fn invert(probabilities: &Tensor, draws: &[i64]) -> Tensor {
     // In f64, so that rare tokens keep their share behind 50,000 others.
-    let cumulative = probabilities.cumsum(-1, Kind::Double);
+    let cumulative = probabilities.to_kind(Kind::Double).cumsum_(-1, Kind::Double);
     let total = cumulative.narrow(1, cumulative.size()[1] - 1, 1);
     // Every multiple of 2^-53 is exact in f64; draws are transferred as integers.
     let unit = (1_i64 << DRAW_BITS) as f64;
@@ -81,7 +85,7 @@ fn invert(probabilities: &Tensor, draws: &[i64]) -> Tensor {
     let [uniform] = upload([&uniform], probabilities.device());
     let uniform = uniform.view_dtype(Kind::Double).unsqueeze(1);
     // Rounding in a parallel sum may raise it where the probability is 0.
-    let passed = cumulative.greater_tensor(&(uniform * total)).logical_and(probabilities);
+    let passed = cumulative.greater_tensor(&(uniform * total)).logical_and_(probabilities);
     // Index of the first true value.
     passed.max_dim(-1, false).1
 }
