@@ -7,6 +7,7 @@ use foreign_text::{first_of, printable, printable_path};
 use hub::{ModelFiles, ModelReference, Options};
 use keywords::SentenceEncoder;
 use precompute::{Dtype, EncoderError, EncoderSource, ImageEncoder, Network};
+use progress::Silent;
 use runs::Provenance;
 use tch::Device;
 
@@ -17,6 +18,12 @@ pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
     hub::resolve(&reference, needed, &Options::from_environment()?, &mut Bar::default())
         .with_context(|| format!("cannot find the model {}", printable(text)))
+}
+
+/// Returns the path of the model that `text` names, if it can be had without a network.
+pub fn downloaded(text: &str, needed: ModelFiles) -> anyhow::Result<Option<PathBuf>> {
+    let options = Options { offline: true, ..Options::from_environment()? };
+    Ok(hub::resolve(&ModelReference::parse(text)?, needed, &options, &mut Silent).ok())
 }
 
 /// Default sentence encoder.

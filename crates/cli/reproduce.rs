@@ -304,8 +304,8 @@ fn found_models(args: &Args, family: &Family) -> anyhow::Result<FoundModels> {
     })
 }
 
-/// Returns the path of a model under `--weights` or downloaded; its name in a dry run without
-/// either.
+/// Returns the path of a model under `--weights` or downloaded; in a dry run its name where it
+/// would have to be downloaded.
 fn find(args: &Args, name: &str, needed: ModelFiles) -> anyhow::Result<String> {
     if let Some(folder) = &args.weights {
         let local = name.trim_start_matches("hf:").rsplit('/').next().unwrap_or(name);
@@ -320,7 +320,8 @@ fn find(args: &Args, name: &str, needed: ModelFiles) -> anyhow::Result<String> {
         return Ok(path.display().to_string());
     }
     if args.dry_run {
-        return Ok(name.to_owned());
+        let path = models::downloaded(name, needed)?;
+        return Ok(path.map_or_else(|| name.to_owned(), |path| path.display().to_string()));
     }
     let path = models::find(name, needed)
         .context("without a network, name a folder with the models by --weights")?;

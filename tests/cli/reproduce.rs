@@ -335,6 +335,40 @@ fn a_dry_run_needs_no_device() {
     assert!(plan.contains("--device cuda:127"), "{plan}");
 }
 
+/// Otherwise a finished stage that read a fetched model would be shown as one to run again.
+#[test]
+fn a_dry_run_names_fetched_models_by_their_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (out, pictures) = (path("study"), Stage::get().pictures());
+    let words = ["reproduce", "table1", "--configs", "real", "--rows", "merge-rnn", "--dry-run"];
+    let words = [&words[..], &["--dataset", &pictures, "--out", &out]].concat();
+    let plan = || {
+        let output = capsmith(&words).env("CAPSMITH_DATA", path("data")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(plan().contains(" --sentence-model all-MiniLM-L6-v2 "), "{}", plan());
+
+    let model = folder.path().join("data/models/all-MiniLM-L6-v2");
+    fs::create_dir_all(model.join("1_Pooling")).unwrap();
+    for file in [
+        "1_Pooling/config.json",
+        "config.json",
+        "model.safetensors",
+        "modules.json",
+        "sentence_bert_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ] {
+        fs::write(model.join(file), "").unwrap();
+    }
+    assert!(plan().contains(&format!(" --sentence-model {} ", model.display())), "{}", plan());
+    assert!(!Path::new(&out).exists());
+}
+
 #[test]
 fn a_row_that_fails_does_not_stop_the_others() {
     let study = Study::new();

@@ -5,7 +5,7 @@
 use tch::nn::{self, Init};
 use tch::{Device, TchError, Tensor};
 
-use crate::packed::{Fused, PackedWeight, Weight};
+use crate::packed::{Fused, Weight};
 
 /// Initial values of a network's variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,13 +122,12 @@ impl Linear {
         self.weight.pack(Tensor::shallow_clone);
     }
 
-    /// Returns the packed layer with multiplied weight and bias, or `None` if it cannot be packed.
-    pub(crate) fn packed_times(&self, weight_factor: f64, bias_factor: f64) -> Option<Self> {
-        let Weight::Plain(weight) = &self.weight else { return None };
-        Some(Self {
-            weight: Weight::Packed(PackedWeight::new(&(weight * weight_factor))?),
-            bias: self.bias.as_ref().map(|bias| bias.detach() * bias_factor),
-        })
+    /// Multiplies weight and bias, which must not be packed yet; shared memory stays as it is.
+    pub(crate) fn scale(&mut self, weight_factor: f64, bias_factor: f64) {
+        if let Weight::Plain(weight) = &mut self.weight {
+            *weight = weight.detach() * weight_factor;
+        }
+        self.bias = self.bias.as_ref().map(|bias| bias.detach() * bias_factor);
     }
 }
 

@@ -116,14 +116,13 @@ impl Mlp {
 
     /// Packs the weights for inference; they must not change any more.
     fn pack(&mut self) {
-        if self.function != Function::QuickGelu {
-            self.fc1.pack();
-            self.fc2.pack();
-        } else if let Some(fc1) = self.fc1.packed_times(QUICK_GELU, QUICK_GELU)
-            && let Some(fc2) = self.fc2.packed_times(1.0 / QUICK_GELU, 1.0)
-        {
-            *self = Self { fc1, fc2, function: Function::Silu };
+        if self.function == Function::QuickGelu {
+            self.fc1.scale(QUICK_GELU, QUICK_GELU);
+            self.fc2.scale(1.0 / QUICK_GELU, 1.0);
+            self.function = Function::Silu;
         }
+        self.fc1.pack();
+        self.fc2.pack();
     }
 
     fn forward(&self, states_bth: &Tensor) -> Result<Tensor, TchError> {

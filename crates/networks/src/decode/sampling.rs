@@ -25,9 +25,10 @@ const DRAW_BITS: u32 = 53;
 /// arbitrary choice as its sort is not stable; here those with the highest ids stay.
 pub fn probabilities(sampling: &Sampling, logits: &Tensor) -> Tensor {
     let mut logits = logits.to_kind(Kind::Float);
-    // Not by 1, which would only copy tens of thousands of logits a row.
+    // Division by 1 would only copy tens of thousands of logits a row. Any other must copy: the
+    // logits may be the caller's.
     if (sampling.temperature - 1.0).abs() > 0.0 {
-        logits = logits / sampling.temperature;
+        logits = &logits / sampling.temperature;
     }
     let vocabulary = logits.size()[1];
     if sampling.top_k > 0 {
