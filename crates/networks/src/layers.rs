@@ -112,7 +112,7 @@ impl Linear {
     /// Computes `function` of [`Self::forward`].
     pub(crate) fn forward_then(&self, input: &Tensor, function: Fused) -> Result<Tensor, TchError> {
         match &self.weight {
-            Weight::Plain(weight) => function.apply(&input.f_linear(weight, self.bias.as_ref())?),
+            Weight::Plain(weight) => function.apply(input.f_linear(weight, self.bias.as_ref())?),
             Weight::Packed(weight) => weight.product(input, self.bias.as_ref(), function),
         }
     }

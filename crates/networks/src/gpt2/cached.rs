@@ -125,7 +125,7 @@ impl FeedForward {
             Activation::GeluNew | Activation::GeluPytorchTanh if rows.device().is_cuda() => {
                 libtorch::expect(libtorch::addmm_gelu(inner_bias, rows, inner_weight))
             }
-            _ => self.activate(&inner_bias.addmm(rows, inner_weight)),
+            _ => libtorch::expect(self.function().apply(inner_bias.addmm(rows, inner_weight))),
         }
     }
 

@@ -165,19 +165,10 @@ impl FeedForward {
 
     /// Returns the inner layer's activations, `[rows, inner]`.
     pub(super) fn active(&self, rows: &Tensor, pass: Pass) -> Tensor {
-        match &self.inner.weight {
-            Weight::Plain(_) => self.activate(&self.inner.forward(rows, pass)),
-            Weight::Packed(weight) => {
-                libtorch::expect(weight.product(rows, Some(&self.inner.bias), self.function()))
-            }
-        }
+        self.inner.forward_then(rows, pass, self.function())
     }
 
-    pub(super) fn activate(&self, inner: &Tensor) -> Tensor {
-        libtorch::expect(self.function().apply(inner))
-    }
-
-    fn function(&self) -> Fused {
+    pub(super) fn function(&self) -> Fused {
         match self.activation {
             Activation::GeluNew | Activation::GeluPytorchTanh => Fused::GeluTanh,
             Activation::Gelu => Fused::Gelu,
@@ -215,15 +206,18 @@ impl Conv1d {
     }
 
     pub(super) fn forward(&self, rows: &Tensor, pass: Pass) -> Tensor {
+        self.forward_then(rows, pass, Fused::Nothing)
+    }
+
+    /// Computes `function` of [`Self::forward`].
+    fn forward_then(&self, rows: &Tensor, pass: Pass, function: Fused) -> Tensor {
         let in_precision = |tensor| pass.precision.weight(tensor);
-        match &self.weight {
-            Weight::Plain(weight) => {
-                in_precision(&self.bias).addmm(&pass.precision.cast(rows), &in_precision(weight))
-            }
-            Weight::Packed(weight) => {
-                libtorch::expect(weight.product(rows, Some(&self.bias), Fused::Nothing))
-            }
-        }
+        libtorch::expect(match &self.weight {
+            Weight::Plain(weight) => function.apply(
+                in_precision(&self.bias).addmm(&pass.precision.cast(rows), &in_precision(weight)),
+            ),
+            Weight::Packed(weight) => weight.product(rows, Some(&self.bias), function),
+        })
     }
 
     /// Computes [`Self::forward`] in evaluation into `out` `[rows, out]`.
