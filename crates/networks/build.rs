@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-const SOURCE: &str = "src/libtorch.cpp";
+const SOURCE: &str = "src/libtorch/bindings.cpp";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
