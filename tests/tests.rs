@@ -23,8 +23,9 @@ mod cli {
     pub mod stage;
     mod stops;
     mod sweep;
-    pub mod systems;
+    mod systems;
     mod verbosity;
+    pub mod workspace;
 }
 
 mod gpu {

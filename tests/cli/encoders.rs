@@ -12,7 +12,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::stage::{capsmith, failure, success};
-use super::systems::{Workspace, fixture};
+use super::workspace::{Workspace, fixture};
 
 #[test]
 fn a_run_on_efficientnet_lite_captions_pictures_that_it_has_not_seen() {

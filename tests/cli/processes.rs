@@ -176,7 +176,7 @@ mod training {
 
     use super::*;
     use crate::cli::stage::{newest_checkpoint, wait_while_running, without_dropout};
-    use crate::cli::systems::Workspace;
+    use crate::cli::workspace::Workspace;
 
     fn metrics(run: &Path) -> Vec<[f64; 2]> {
         let text = std::fs::read_to_string(run.join("metrics.csv")).unwrap();

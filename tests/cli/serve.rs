@@ -15,7 +15,7 @@ use training::captioner::Captioner;
 use training::captions::{for_people, ranked};
 
 use super::stage::{capsmith, failure, success};
-use super::systems::Workspace;
+use super::workspace::Workspace;
 
 /// Decoding of requests: the run, the request's fields, and the same as settings.
 const ASKED: [(&str, &str, &[&str]); 5] = [

@@ -10,7 +10,7 @@ use super::device::{PretendGpu, Ran, on_processor};
 use super::runs::{Config, language_model};
 use crate::cli::serve::Server;
 use crate::cli::stage::capsmith;
-use crate::cli::systems::Workspace;
+use crate::cli::workspace::Workspace;
 
 const SYSTEMS: [&str; 3] = ["prefix", "sbg", "merge-rnn"];
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::device::{PretendGpu, Step, on_processor};
 use super::runs::{Config, LOG_EVERY, SEED, language_model};
-use crate::cli::systems::Workspace;
+use crate::cli::workspace::Workspace;
 
 /// Operators of a training step of a language model of 12 layers, between log points.
 const F32_STEP: u64 = 520;

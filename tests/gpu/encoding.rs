@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use super::device::{PretendGpu, on_processor};
 use crate::cli::stage::Stage;
-use crate::cli::systems::Workspace;
+use crate::cli::workspace::Workspace;
 
 fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))

@@ -9,7 +9,7 @@ use super::device::{PretendGpu, Ran, on_processor};
 use super::runs::{Config, language_model};
 use crate::cli::serve::Server;
 use crate::cli::stage::capsmith;
-use crate::cli::systems::Workspace;
+use crate::cli::workspace::Workspace;
 
 /// Runs a command with each of these percentages of its memory, and checks its message.
 ///

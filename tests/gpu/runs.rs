@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::stage::{config, success};
-use crate::cli::systems::Workspace;
+use crate::cli::workspace::Workspace;
 
 /// Configuration of a run.
 #[derive(Clone, Copy)]

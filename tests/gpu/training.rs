@@ -6,7 +6,7 @@ use std::process::Output;
 use super::device::{PretendGpu, Ran, Step, on_processor};
 use super::runs::{Config, LOG_EVERY, SEED, difference, language_model, numbers};
 use crate::cli::stage::newest_checkpoint;
-use crate::cli::systems::Workspace;
+use crate::cli::workspace::Workspace;
 
 /// Most copies to the device per step, or per part of a step; the host waits for none of them.
 const COPIES: u64 = 2;
