@@ -84,7 +84,8 @@ pub struct Args {
     /// memory; some captions come out differently. [default: the run's, f32]
     #[arg(long, value_parser = dtype::names())]
     dtype: Option<String>,
-    /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
+    /// Checkpoint of the run. [default: newest, or best if the run stops early by the loss
+    /// on held-out captions]
     #[arg(long, value_enum)]
     checkpoint: Option<CheckpointChoice>,
     /// Override a decoding setting of the run; may be repeated. Example:

@@ -55,7 +55,8 @@ pub struct Args {
     /// [default: the run's, f32]
     #[arg(long, value_parser = dtype::names(), requires = "of_run")]
     dtype: Option<String>,
-    /// Checkpoint of the run. [default: newest, or best if the run stops early by validation loss]
+    /// Checkpoint of the run. [default: newest, or best if the run stops early by the loss on held-out
+    /// captions]
     #[arg(long, value_enum, requires = "of_run")]
     checkpoint: Option<CheckpointChoice>,
     /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or keywords.selected
@@ -191,7 +192,7 @@ fn check_file_options(files: &EvaluateArgs) -> anyhow::Result<()> {
 pub enum CheckpointChoice {
     /// The newest checkpoint.
     Newest,
-    /// The checkpoint of the epoch with the lowest validation loss.
+    /// The checkpoint of the epoch with the lowest loss on held-out captions.
     Best,
 }
 

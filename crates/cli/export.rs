@@ -13,7 +13,7 @@ use crate::terminal;
 
 /// Export a run or embeddings in formats that Python reads.
 ///
-/// A run is exported from its best checkpoint if it stops early by validation loss, else from its
+/// A run is exported from its best checkpoint if it stops early by the held-out loss, else from its
 /// newest: GPT-2 as a Hugging Face folder, or all weights as one safetensors file with ClipCap's
 /// tensor names. Embeddings are exported as a ClipCap pickle. Existing files are not overwritten.
 #[derive(clap::Args)]

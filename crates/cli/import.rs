@@ -79,8 +79,10 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     }
     let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
     let run = imported.join(durable::digests::of_file(&path)?);
+    durable::create_dir_all(&imported)?;
+    // Of several processes that need the import, one makes it.
+    let _lock = durable::wait_for_lock(&imported.join("lock"))?;
     if !run.exists() {
-        durable::create_dir_all(&imported)?;
         captioner(&path, None, None, None, &run)?;
     }
     Ok(run)

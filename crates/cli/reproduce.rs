@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, ValueEnum};
-use foreign_text::printable_path;
+use foreign_text::{printable_path, shell_command};
 use hub::ModelFiles;
 use studies::reproduce::{
     Family, FoundModels, LIT, PRETRAINED, Presentation, Request, Results, Row, Table, results,
@@ -64,8 +64,8 @@ pub struct Args {
     /// hub]
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Devices that the runs take in turn: cpu, cuda:0, or cuda:0,cuda:1. [default: from the
-    /// configs]
+    /// Devices that the runs take in turn: cpu, cuda:0, or cuda:0,cuda:1. [default: that of the
+    /// config prefix-original, for all]
     #[arg(long, value_delimiter = ',')]
     pub device: Vec<String>,
     /// Number of stages to run in parallel; each gets its share of the CPU cores
@@ -143,12 +143,9 @@ impl Args {
 
 /// Returns the command that this process runs, as a person would type it.
 pub fn command() -> String {
-    let arguments = std::env::args_os().skip(1).map(|argument| {
-        let argument = argument.to_string_lossy();
-        let is_plain = !argument.is_empty() && !argument.contains([' ', '\'', '"', '$', '*']);
-        if is_plain { format!(" {argument}") } else { format!(" '{argument}'") }
-    });
-    format!("capsmith{}", arguments.collect::<String>())
+    let arguments = std::env::args_os().skip(1);
+    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    shell_command(std::iter::once("capsmith".to_owned()).chain(arguments))
 }
 
 /// Runs the study and writes its page; returns `None` after a dry run.
@@ -339,7 +336,7 @@ fn show(plan: &Plan) -> anyhow::Result<()> {
             StageAction::Redo => format!("to run again{}", changes(plan, index)),
             StageAction::Restore => "to run again, since its results are damaged".to_owned(),
         };
-        let (name, arguments) = (&stage.name, stage.arguments.join(" "));
+        let (name, arguments) = (&stage.name, shell_command(&stage.arguments));
         let took = took(plan, index);
         let _ = writeln!(text, "# {name}: {status}{took}\ncapsmith {arguments}\n");
     }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use foreign_text::printable_path;
 use launchers::ProcessRank;
 use progress::Progress;
-use recipes::Config;
+use recipes::{Config, EarlyStopOn};
 use runs::RunFolder;
 use training::session::{Outcome, TrainOptions};
 use training::trainer;
@@ -103,7 +103,11 @@ pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Res
             format!("trained {steps} steps\nnext: capsmith evaluate {run}")
         }
         Outcome::StoppedEarly { epochs } => format!(
-            "stopped early after {epochs} epochs: the validation loss no longer improved\nnext: capsmith evaluate {run}"
+            "stopped early after {epochs} epochs: {} no longer improved\nnext: capsmith evaluate {run}",
+            match config.training.early_stop_on {
+                EarlyStopOn::LastBatch => "the loss of an epoch's last batch",
+                EarlyStopOn::HeldOut => "the loss on held-out captions",
+            }
         ),
         Outcome::Paused { epochs } => format!(
             "stopped after {epochs} of {} epochs; resume with --resume, and a higher --stop-after-epochs or none",

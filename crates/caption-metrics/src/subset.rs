@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use foreign_text::printable;
 use rustc_hash::FxHashSet;
+use serde_json::value::RawValue;
 
+use crate::readers::{numbers, whole};
 use crate::{Error, text};
 
 /// The images that are scored, of all that have references.
@@ -27,12 +30,12 @@ impl Subset {
         let malformed = |message| Error::Malformed { path: path.to_owned(), message };
         let text = text::read(path)?;
         let images: FxHashSet<String> = if text.trim_start().starts_with('[') {
-            let list: Vec<serde_json::Value> = serde_json::from_str(&text)
+            let list: Vec<&RawValue> = serde_json::from_str(&text)
                 .map_err(|error| malformed(format!("expected a JSON list: {error}")))?;
-            list.iter().map(identifier).collect::<Result<_, _>>().map_err(malformed)?
+            list.into_iter().map(identifier).collect::<Result<_, _>>().map_err(malformed)?
         } else {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            lines.map(str::to_owned).collect()
+            lines.map(|line| whole(line).to_owned()).collect()
         };
         if images.is_empty() {
             return Err(malformed("it holds no image identifiers".to_owned()));
@@ -54,11 +57,11 @@ impl Subset {
     }
 }
 
-/// Returns the identifier that a value of a JSON list is.
-fn identifier(value: &serde_json::Value) -> Result<String, String> {
-    match value {
-        serde_json::Value::String(id) => Ok(id.clone()),
-        serde_json::Value::Number(id) if id.is_i64() || id.is_u64() => Ok(id.to_string()),
-        other => Err(format!("expected image identifiers (strings or integers), found {other}")),
-    }
+/// Returns the identifier that a value of a JSON list is, as in the other files of an evaluation.
+fn identifier(value: &RawValue) -> Result<String, String> {
+    let json = value.get();
+    let text = serde_json::from_str::<String>(json).ok();
+    text.or_else(|| numbers::identifier(json.as_bytes())).ok_or_else(|| {
+        format!("expected image identifiers (strings or numbers), found {}", printable(json))
+    })
 }

@@ -63,6 +63,7 @@ pub use image_files::ImageFiles;
 pub use layout::Layout;
 pub use names::{DRAWN_FILE, DRAWN_MARK, DRAWN_NAME, is_drawn};
 pub use picture_paths::picture_paths;
+pub use reading::IMAGE_FOLDERS;
 pub use shares::Shares;
 pub use source::{Columns, Source};
 pub use splits::{Split, SplitError, SplitKind, SplitSpec};

@@ -16,7 +16,7 @@ use crate::text;
 use crate::warnings::{WarningKind, Warnings};
 
 /// Folders of image files within the data set's folder, in the order of the search.
-const PICTURE_FOLDERS: [&str; 16] = [
+pub const IMAGE_FOLDERS: [&str; 17] = [
     "Images",
     "images",
     "Flicker8k_Dataset",
@@ -29,6 +29,7 @@ const PICTURE_FOLDERS: [&str; 16] = [
     "flickr30k_images",
     "flickr30k-images",
     "flickr30k_images/flickr30k_images",
+    "flickr30k-images/flickr30k-images",
     "Flickr30k_images",
     "Flickr30k_Images",
     "imgs",
@@ -218,7 +219,7 @@ impl<'f> Reading<'f> {
 
     /// Finds the image files, and handles images without a file or without captions.
     ///
-    /// Searches `folder` for the images, or else [`PICTURE_FOLDERS`] below `root`.
+    /// Searches `folder` for the images, or else [`IMAGE_FOLDERS`] below `root`.
     pub(crate) fn finish(
         mut self,
         root: &Path,
@@ -316,7 +317,7 @@ struct FoundPictures {
     in_subfolders: bool,
 }
 
-/// Finds the first folder that contains any of the images: `folder`, or [`PICTURE_FOLDERS`].
+/// Finds the first folder that contains any of the images: `folder`, or [`IMAGE_FOLDERS`].
 ///
 /// Searches the subfolders that the captions name, or the folder itself if none of them exists.
 fn find_pictures(
@@ -328,7 +329,7 @@ fn find_pictures(
 ) -> Result<FoundPictures, LoadError> {
     let folders: Vec<PathBuf> = match folder {
         Some(folder) => vec![folder.to_owned()],
-        None => PICTURE_FOLDERS
+        None => IMAGE_FOLDERS
             .iter()
             .map(|&folder| if folder == "." { root.to_owned() } else { root.join(folder) })
             .collect(),
@@ -365,7 +366,7 @@ fn find_pictures(
     }
     let tried = match folder {
         Some(folder) => vec![printable_path(folder).to_string()],
-        None => PICTURE_FOLDERS.iter().map(|&folder| folder.to_owned()).collect(),
+        None => IMAGE_FOLDERS.iter().map(|&folder| folder.to_owned()).collect(),
     };
     let (root, captions) = (root.to_owned(), captions.to_owned());
     Err(LoadError::NoPictures { root, captions, images: images.len(), tried })

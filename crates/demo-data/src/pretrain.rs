@@ -21,6 +21,7 @@ use tch::Tensor;
 
 use training::Error;
 use training::learner::{Learner, LearnerOptions, Model};
+use training::memory;
 use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
 use training::seeds::{self, Purpose};
@@ -99,11 +100,10 @@ impl TrainingOptions {
                 return Ok(false);
             }
             let batch = make_batch(step)?;
-            let computed = learner.compute(
-                &[batch],
-                step,
-                seeds::derive(self.seed, Purpose::Dropout, step),
-            )?;
+            let dropout = seeds::derive(self.seed, Purpose::Dropout, step);
+            let computed = memory::within("use a smaller --batch-size", || {
+                Ok(learner.compute(&[batch], step, dropout)?)
+            })?;
             let loss = computed.loss.double_value(&[]);
             if !loss.is_finite() {
                 return Err(Error::Mismatch(format!(

@@ -79,7 +79,8 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 /// Writes `contents` to `path`, all or nothing.
 ///
 /// # Errors
-/// Names `path`, which keeps its previous contents.
+/// Names `path`, which keeps its previous contents, or has the new ones if only the folder could not
+/// be synced.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(contents))
 }
@@ -114,7 +115,7 @@ pub fn write_if_other(path: &Path, contents: &[u8]) -> Result<(), Error> {
 /// Writes to `path`, all or nothing, through a buffered writer.
 ///
 /// # Errors
-/// Names `path`, which keeps its previous contents. The temporary file is removed.
+/// Names `path`, as [`write()`] does. The temporary file is removed.
 pub fn write_with<F>(path: &Path, fill: F) -> Result<(), Error>
 where
     F: FnOnce(&mut BufWriter<File>) -> io::Result<()>,

@@ -14,5 +14,7 @@ mod python;
 
 pub use file::{open_regular, read_text};
 pub use nearest::nearest;
-pub use print::{PrintablePath, PrintableText, first_of, printable, printable_path};
+pub use print::{
+    PrintablePath, PrintableText, first_of, printable, printable_path, shell_command, shell_word,
+};
 pub use python::python_json;

@@ -38,6 +38,22 @@ pub fn first_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     }
 }
 
+/// Returns a command as a person would type it, with the quotes that a shell needs.
+pub fn shell_command<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
+    let words = words.into_iter().map(|word| shell_word(word.as_ref()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Quotes a word for a shell, if needed.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 impl Display for PrintableText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
@@ -71,6 +87,13 @@ fn moves_the_cursor(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_read_them_otherwise() {
+        let words = ["capsmith", "--out", "my runs", "it's", "a;b", "$HOME", "x=1", ""];
+        let command = r"capsmith --out 'my runs' 'it'\''s' 'a;b' '$HOME' x=1 ''";
+        assert_eq!(shell_command(words), command);
+    }
 
     #[test]
     fn what_moves_the_cursor_is_escaped_and_letters_stay() {

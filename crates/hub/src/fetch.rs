@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use datasets::IMAGE_FOLDERS;
 use progress::Progress;
 
 use crate::archive::unpack;
@@ -13,17 +14,6 @@ use crate::data_set::{Archive, DataSet, has_extension, is_image, is_text};
 use crate::digest::Checksum;
 use crate::transfer::{Source, download};
 use crate::{Error, Options};
-
-/// Image folders after unpacking, in the order in which `datasets::Corpus` looks for them.
-const IMAGE_FOLDERS: [&str; 7] = [
-    "Images",
-    "images",
-    "Flicker8k_Dataset",
-    "flickr30k_images",
-    "flickr30k-images",
-    "flickr30k_images/flickr30k_images",
-    "flickr30k-images/flickr30k-images",
-];
 
 /// Fetches a data set into `folder` and unpacks it.
 ///

@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use durable::write_with;
-use foreign_text::{printable_path, read_text};
+use foreign_text::{first_of, printable_path, read_text};
 
 pub use error::Error;
 
@@ -175,11 +175,10 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-/// Returns the names of a list for messages, at most eight.
+/// Returns the names of a list for messages.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<String> =
-        names.take(8).map(|name| foreign_text::printable(name).to_string()).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    let names = first_of(names);
+    if names.is_empty() { "nothing".to_owned() } else { names }
 }
 
 /// Formats a path for a Python line in a hint.

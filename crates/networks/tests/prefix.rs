@@ -234,7 +234,7 @@ fn captions_end_at_stop_tokens_max_tokens_or_the_last_position() {
         assert_eq!(lengths(&captioner, max_tokens), [max_tokens; 4]);
     }
     let (_store, short) = short();
-    assert_eq!(short.max_caption_tokens(), 8);
+    assert_eq!(short.gpt2().config().tokens_after(short.prefix_length()), 8);
     assert_eq!(lengths(&short, 67), [8; 4]);
     assert!(greedy(&captioner, &embeddings.narrow(0, 0, 0), 67, &[]).is_empty());
 }
@@ -242,7 +242,8 @@ fn captions_end_at_stop_tokens_max_tokens_or_the_last_position() {
 #[test]
 fn the_longest_caption_can_be_trained_on() {
     let (_store, captioner) = short();
-    let row = vec![1; captioner.max_caption_tokens() as usize];
+    let longest = captioner.gpt2().config().tokens_after(captioner.prefix_length());
+    let row = vec![1; longest];
     let embedding = Tensor::ones([1, MAPPER.clip_dim], (Kind::Float, Device::Cpu));
     let loss = captioner.caption_loss(&embedding, &batch_of(&[row]), Pass::EVALUATION);
     assert!(loss.double_value(&[]).is_finite());

@@ -49,14 +49,15 @@ struct Tokens<'b> {
 impl Tokens<'_> {
     /// Returns the next byte outside comments.
     fn byte(&mut self) -> Option<u8> {
-        let (&byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        if byte != b'#' {
-            return Some(byte);
+        loop {
+            let (&byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            if byte != b'#' {
+                return Some(byte);
+            }
+            let end = rest.iter().position(|&byte| matches!(byte, b'\n' | b'\r'));
+            self.rest = rest.get(end? + 1..)?;
         }
-        let end = rest.iter().position(|&byte| matches!(byte, b'\n' | b'\r'));
-        self.rest = rest.get(end? + 1..)?;
-        self.byte()
     }
 
     /// Reads the next number and the one blank after it.

@@ -142,9 +142,21 @@ pub fn write<E: From<Error>>(
         let _ = durable::remove(&partial);
         return Err(error);
     }
-    // A damaged checkpoint of the same step may be in the way.
-    let placed = durable::remove(&path).and_then(|()| durable::replace(&partial, &path));
-    Ok(placed.map_err(Error::from)?)
+    Ok(place(&partial, &path)?)
+}
+
+/// Gives a finished checkpoint its name, in place of one of the same step.
+///
+/// There is one if training was interrupted at the end of the epoch, or if it is damaged. Its files
+/// are removed last, so that a kill does not leave neither.
+fn place(partial: &Path, path: &Path) -> Result<(), Error> {
+    let replaced = path.with_extension("replaced.partial");
+    durable::remove(&replaced)?;
+    if path.exists() {
+        durable::replace(path, &replaced)?;
+    }
+    durable::replace(partial, path)?;
+    Ok(durable::remove(&replaced)?)
 }
 
 fn fill<E: From<Error>>(

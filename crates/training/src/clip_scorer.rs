@@ -163,7 +163,10 @@ fn rows(names: &[String]) -> HashMap<String, Option<i64>> {
         let number = last.parse::<u64>().ok().filter(|_| last.len() == 12);
         let number = number.map(|number| number.to_string());
         for key in [stem.into_owned()].into_iter().chain(number) {
-            rows.entry(key).and_modify(|row| *row = None).or_insert(Some(row));
+            let found = rows.entry(key).or_insert(Some(row));
+            if *found != Some(row) {
+                *found = None;
+            }
         }
     }
     // Whole names are unique, and come before names without ending.
@@ -177,8 +180,17 @@ mod tests {
 
     #[test]
     fn images_are_found_by_each_of_their_names() {
-        let names = ["COCO_val2014_000000000042.jpg", "a.jpg", "a.png", "b.c.jpg", "a", "7_1.jpg"];
+        let names = [
+            "COCO_val2014_000000000042.jpg",
+            "a.jpg",
+            "a.png",
+            "b.c.jpg",
+            "a",
+            "7_1.jpg",
+            "202401151230.jpg",
+        ];
         let rows = rows(&names.map(str::to_owned));
+        assert_eq!(rows["202401151230"], Some(6), "a file may be called by its number");
         let row = |name: &str| rows.get(name).copied().flatten();
         assert_eq!([row("42"), row("COCO_val2014_000000000042")], [Some(0), Some(0)]);
         assert_eq!([row("a.jpg"), row("a.png"), row("a")], [Some(1), Some(2), Some(4)]);

@@ -23,7 +23,7 @@
 
 mod flickr;
 mod loader;
-mod numbers;
+pub(crate) mod numbers;
 mod python;
 mod record;
 mod shapes;
@@ -167,7 +167,7 @@ fn csv_rows(mut reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Res
 }
 
 /// Returns an identifier without the `.0` that pandas gives to integers of a column with gaps.
-fn whole(id: &str) -> &str {
+pub(crate) fn whole(id: &str) -> &str {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     id.strip_suffix(".0").filter(|digits| is_number(digits)).unwrap_or(id)
 }

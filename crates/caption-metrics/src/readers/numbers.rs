@@ -4,7 +4,7 @@
 ///
 /// Numbers that Python takes for equal are one identifier: `1.0` is `1`, and `1e2` is `100`. A
 /// float is the 64-bit float that Python reads. `None` for what is no number, or no finite one.
-pub(super) fn identifier(token: &[u8]) -> Option<String> {
+pub(crate) fn identifier(token: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(token).ok()?;
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_integer = digits.bytes().all(|byte| byte.is_ascii_digit());

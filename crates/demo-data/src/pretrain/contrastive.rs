@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use datasets::Corpus;
-use networks::Pass;
 use networks::clip::{self, ClipConfig, ClipModel};
+use networks::{Pass, libtorch};
 use pictures::Preprocessing;
 use progress::Progress;
 use rayon::prelude::*;
@@ -66,11 +66,9 @@ impl Model for Contrastive {
         part.count()
     }
 
-    /// Returns NaN if libtorch fails, which ends training.
     fn loss<'m>(&'m self, part: &'m Pairs, _pass: Pass<'_, 'm>) -> Tensor {
-        self.0
-            .contrastive_loss(&part.images, &part.ids, Some(&part.attention_mask))
-            .unwrap_or_else(|_| Tensor::from(f32::NAN))
+        let mask = Some(&part.attention_mask);
+        libtorch::expect(self.0.contrastive_loss(&part.images, &part.ids, mask))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use datasets::{Corpus, Split};
 use networks::clip::{self, ClipConfig, ClipModel};
-use networks::{Pass, Standardization};
+use networks::{Pass, Standardization, libtorch};
 use precompute::Embeddings;
 use progress::Progress;
 use rand::RngExt as _;
@@ -60,12 +60,10 @@ impl Model for Lit {
         part.count()
     }
 
-    /// Returns NaN if libtorch fails, which ends training.
     fn loss<'m>(&'m self, part: &'m Pairs, pass: Pass<'_, 'm>) -> Tensor {
         let features = part.images.dropout(self.feature_dropout, pass.dropout);
-        self.model
-            .contrastive_loss(&features, &part.ids, Some(&part.attention_mask))
-            .unwrap_or_else(|_| Tensor::from(f32::NAN))
+        let mask = Some(&part.attention_mask);
+        libtorch::expect(self.model.contrastive_loss(&features, &part.ids, mask))
     }
 }
 

@@ -12,7 +12,7 @@ use datasets::{Corpus, Split};
 use keywords::SentenceEncoder;
 use networks::clip::{contrastive_loss, limit_logit_scale};
 use networks::efficientnet::EfficientNetLite;
-use networks::{Pass, Standardization};
+use networks::{Pass, Standardization, libtorch};
 use pictures::Preprocessing;
 use progress::{Progress, Unit};
 use serde::Serialize;
@@ -129,9 +129,8 @@ impl Model for Tuned {
         part.texts.size()[0] as usize
     }
 
-    /// Returns NaN if libtorch fails, which ends training.
     fn loss<'m>(&'m self, part: &'m Captioned, pass: Pass<'_, 'm>) -> Tensor {
-        self.batch_loss(part, pass.dropout).unwrap_or_else(|_| Tensor::from(f32::NAN))
+        libtorch::expect(self.batch_loss(part, pass.dropout))
     }
 }
 

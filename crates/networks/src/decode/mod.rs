@@ -81,9 +81,7 @@ pub fn generate(
     options.strategy.check()?;
     let [batch, prompt_tokens] = [prompt.size()[0], prompt.size()[1]];
     assert_eq!(batch as usize, row_ids.len(), "one row id per row of the prompt");
-    // The last token is generated, but not read.
-    let positions = gpt2.config().n_positions - prompt_tokens + 1;
-    let max_tokens = usize::try_from(positions).unwrap_or(0).min(options.max_tokens);
+    let max_tokens = gpt2.config().tokens_after(prompt_tokens).min(options.max_tokens);
     let continuations = options.strategy.continuations();
     if batch == 0 || max_tokens == 0 {
         return Ok(vec![vec![Hypothesis::default(); continuations]; row_ids.len()]);

@@ -178,6 +178,14 @@ impl Gpt2Config {
         check_parameters(self.parameters())
     }
 
+    /// Returns how many tokens can follow a prompt of `prompt_tokens`.
+    ///
+    /// The last of them takes no position, as it is not read.
+    #[must_use]
+    pub fn tokens_after(&self, prompt_tokens: i64) -> usize {
+        usize::try_from(self.n_positions - prompt_tokens + 1).unwrap_or(0)
+    }
+
     /// Returns the number of values in the large matrices, without biases and norms.
     #[must_use]
     pub fn parameters(&self) -> u128 {

@@ -4,8 +4,8 @@ mod layers;
 mod lists;
 mod pinned;
 
-use std::env;
 use std::ffi::{CStr, c_char};
+use std::fmt::Display;
 use std::ptr;
 
 use tch::{TchError, Tensor};
@@ -75,7 +75,7 @@ pub fn reason(error: &TchError) -> String {
 ///
 /// # Panics
 /// Panics on an error, usually exhausted memory, which [`crate::memory`] catches.
-pub(crate) fn expect<T>(result: Result<T, TchError>) -> T {
+pub fn expect<T, E: Display>(result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("{error}"),
@@ -117,16 +117,9 @@ impl Drop for Tf32Scope {
 
 /// Selects deterministic algorithms, like `torch.use_deterministic_algorithms`.
 ///
-/// Operations without one then fail.
-///
-/// Call it at the start of the process, before CUDA is loaded and other threads run: cuBLAS reads
-/// its workspace size from an environment variable, which this function sets unless it is set.
+/// Operations without one then fail, such as matrix products of a GPU in a process that was not
+/// started with `CUBLAS_WORKSPACE_CONFIG=:4096:8`, as `capsmith` starts itself.
 pub fn use_deterministic_algorithms(only: bool) {
-    const WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
-    if only && env::var_os(WORKSPACE).is_none() {
-        // SAFETY: no other thread runs yet, so none reads the environment.
-        unsafe { env::set_var(WORKSPACE, ":4096:8") };
-    }
     // SAFETY: sets flags of libtorch's global context.
     unsafe { capsmith_deterministic(only) }
 }

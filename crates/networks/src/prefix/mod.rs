@@ -119,14 +119,6 @@ impl ClipCaptioner {
         self.mapper_config.prefix_length
     }
 
-    /// Returns the maximum caption length in tokens, for training and generation.
-    ///
-    /// Prefix and caption share GPT-2's positions; the last token needs none, as it is no input.
-    #[must_use]
-    pub fn max_caption_tokens(&self) -> i64 {
-        self.gpt2.config().n_positions - self.prefix_length() + 1
-    }
-
     /// Returns prefix vectors `[batch, prefix_length, hidden]` for embeddings `[batch, clip_dim]`,
     /// in the type of the weights.
     pub fn prefix(&self, embeddings: &Tensor) -> Tensor {
@@ -141,7 +133,7 @@ impl ClipCaptioner {
     /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
-    /// When a caption is longer than [`Self::max_caption_tokens`], an id is not below `vocab_size`,
+    /// When a caption is longer than [`Gpt2Config::tokens_after`] the prefix, an id is not below `vocab_size`,
     /// an image has no embedding, or `batch` was made for another prefix length.
     pub fn caption_loss<'m>(
         &'m self,

@@ -78,7 +78,7 @@ fn rate(number: usize, run: &Run) -> Option<Line> {
     Some(line).filter(|line| !line.points.is_empty())
 }
 
-/// Returns the validation loss after each epoch.
+/// Returns the held-out loss after each epoch.
 fn held_out(number: usize, run: &Run) -> Option<Line> {
     let points =
         run.epochs.iter().filter_map(|epoch| Some((epoch.step as f64, epoch.validation_loss?)));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use foreign_text::printable_path;
+use foreign_text::shell_command;
 use maud::{Markup, html};
 
 use super::parts::{Evaluated, evaluated, name, ranking};
@@ -67,6 +67,6 @@ fn best(group: &[Evaluated]) -> Markup {
 /// Returns the command that captions pictures with these runs on a web page.
 #[must_use]
 pub fn serve_command<'a>(runs: impl IntoIterator<Item = &'a Path>) -> String {
-    let runs = runs.into_iter().map(|run| format!(" --run {}", printable_path(run)));
-    format!("capsmith serve{}", runs.collect::<String>())
+    let runs = runs.into_iter().flat_map(|run| ["--run".to_owned(), run.display().to_string()]);
+    shell_command(["capsmith", "serve"].map(str::to_owned).into_iter().chain(runs))
 }

@@ -156,6 +156,7 @@ impl Request {
             (&self.models.gpt2, "$GPT2"),
             (&self.models.vgg, "$VGG"),
             (&self.models.sentence, "$SENTENCE"),
+            (&self.models.nli, "$NLI"),
             (&self.published_checkpoint, "$PUBLISHED"),
         ];
         for (model, name) in models {
@@ -219,14 +220,14 @@ impl Planner<'_> {
         Ok(family.config(config, sets)?)
     }
 
-    /// Returns the device of the run with this index.
-    fn device(&self, run: usize) -> String {
+    /// Returns the device of the run with this index: one of `--device`, or else that of the
+    /// CLIP-prefix rows, for all.
+    fn device(&self, run: usize) -> Result<String, Error> {
         let devices = &self.request.devices;
         if devices.is_empty() {
-            let configured = self.parse("prefix-original", &[]);
-            return configured.map_or_else(|_| "cpu".to_owned(), |config| config.training.device);
+            return Ok(self.parse("prefix-original", &[])?.training.device);
         }
-        devices[run % devices.len()].clone()
+        Ok(devices[run % devices.len()].clone())
     }
 
     fn prefix_reads_features(&self) -> bool {

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, LIT, PRETRAINED, Planner, Shared, words};
+use super::{Error, FoundModels, LIT, PRETRAINED, Planner, Shared, words};
 use crate::stages::{Input, Resume, Stage};
 
 impl Planner<'_> {
     /// Adds the stages of features, models and keywords that these configurations need.
     pub(super) fn shared(&mut self, configs: &[&str]) -> Result<Shared, Error> {
         let needs = |system: &str| configs.iter().any(|config| config.starts_with(system));
-        let (models, device) = (&self.request.models, self.device(0));
+        let (models, device) = (&self.request.models, self.device(0)?);
         let recipe = &self.request.family.recipe;
         let encoded = if recipe.models.encoder.is_empty() {
             None
@@ -166,20 +166,18 @@ impl Planner<'_> {
 
     fn random_gpt2(&mut self) -> Result<(String, Option<usize>), Error> {
         // Its tokenizer is trained on captions, which must exclude the test set.
-        let config = self.parse("prefix-original", &[])?;
-        let dataset = self.request.dataset.display().to_string();
-        let test_captions = config.data.test_captions.to_string();
-        self.random_model("gpt2", &["--dataset", &dataset, "--test-captions", &test_captions])
+        let captions = self.training_pictures()?;
+        self.random_model("gpt2", &captions)
     }
 
     fn random_model(
         &mut self,
         kind: &str,
-        more: &[&str],
+        more: &[String],
     ) -> Result<(String, Option<usize>), Error> {
         let out = self.models().join(kind);
         let mut arguments = words(&["init", kind, "--out", &out.display().to_string()]);
-        arguments.extend(words(more));
+        arguments.extend_from_slice(more);
         let inputs = if more.is_empty() { Vec::new() } else { self.data_set.clone() };
         let stage = self.add(Stage {
             name: format!("init-{kind}"),
@@ -239,13 +237,13 @@ impl Planner<'_> {
             "--device",
             device,
         ]);
-        if let Some(nli) = &self.request.models.nli {
-            build.extend(words(&["--nli", nli]));
-        }
         let mut models: Vec<Input> = self.model(clip).into_iter().collect();
-        if let Some(sentence) = &self.request.models.sentence {
-            build.extend(words(&["--sentence-model", sentence]));
-            models.extend(self.model(sentence));
+        let FoundModels { nli, sentence, .. } = &self.request.models;
+        for (option, model) in [("--nli", nli), ("--sentence-model", sentence)] {
+            if let Some(model) = model {
+                build.extend(words(&[option, model]));
+                models.extend(self.model(model));
+            }
         }
         let built = self.add(Stage {
             name: "keywords/build".to_owned(),

@@ -112,7 +112,7 @@ impl Planner<'_> {
         seed: u64,
         shared: &Shared,
     ) -> Result<Planned, Error> {
-        let device = self.device(self.runs.len());
+        let device = self.device(self.runs.len())?;
         let resolved = self.resolved(config, seed, &device, shared)?;
         let file = self.request.out.join("configs").join(format!("{name}.toml"));
         let folder = self.request.out.join("runs").join(&name);

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 use durable::digests::DigestCache;
 use durable::kept::Key;
-use foreign_text::{first_of, printable_path};
+use foreign_text::{first_of, printable_path, shell_command};
 use named_paths::NamedPaths;
 
 pub use check::{Check, Damage};
@@ -71,7 +71,7 @@ pub struct Stage {
 impl Stage {
     /// Returns the command as a person would type it.
     fn command(&self) -> String {
-        format!("capsmith {}", self.arguments.join(" "))
+        format!("capsmith {}", shell_command(&self.arguments))
     }
 }
 

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use durable::digests::Digests;
+use foreign_text::shell_command;
 
 use super::check;
 use super::{Damage, Error, Plan, Record, Resume, STOP_WITH_STDIN, StageAction, State, io_error};
@@ -258,7 +259,7 @@ fn run_stage(
     let mut record = Record {
         key: plan.keys[index].clone(),
         state: State::Started,
-        command: format!("capsmith {}", arguments.join(" ")),
+        command: format!("capsmith {}", shell_command(&arguments)),
         seconds: before.map_or(0.0, |before| before.seconds),
         error: None,
         files: Digests::new(),

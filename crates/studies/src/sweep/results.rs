@@ -93,7 +93,7 @@ pub struct RunResult {
 pub struct Measured {
     /// Epochs of training.
     pub epochs: u64,
-    /// Scores, and the validation loss if there are held-out captions.
+    /// Scores, and the loss on held-out captions if there are held-out captions.
     pub values: BTreeMap<String, f64>,
 }
 
@@ -231,7 +231,7 @@ impl Planner<'_> {
     }
 }
 
-/// Returns the validation loss of the checkpoint that `evaluate` uses: the best epoch's if the run
+/// Returns the held-out loss of the checkpoint that `evaluate` uses: the best epoch's if the run
 /// stops early, else the last epoch's.
 fn validation_loss(config: &Config, epochs: &[EpochRecord]) -> Option<f64> {
     let mut losses = epochs.iter().filter_map(|record| record.validation_loss);

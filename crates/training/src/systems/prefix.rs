@@ -100,7 +100,7 @@ impl System for Prefix {
         check_lengths(setup.config, &system, &gpt2, &rows)?;
         // Held-out captions that are too long for the model are left out.
         let mut held_out = inputs.token_rows(&inputs.split.validation, &tokenizer)?;
-        let room = (gpt2.n_positions - system.mapper.prefix_length + 1) as usize;
+        let room = gpt2.tokens_after(system.mapper.prefix_length);
         held_out.retain(|row| row.tokens.len() <= room);
         let (clip_dim, device) = (inputs.identity.dimension, setup.device);
         MapperConfig::new(&system.mapper, clip_dim).check(gpt2.n_embd).map_err(Error::Mismatch)?;
@@ -210,11 +210,13 @@ fn check_lengths(
     gpt2: &Gpt2Config,
     rows: &[TokenRow],
 ) -> Result<(), Error> {
-    let longest = rows.iter().map(|row| row.tokens.len() as i64).max().unwrap_or(0);
-    let needed = system.mapper.prefix_length + longest.max(config.decoding.max_new_tokens as i64);
-    if needed > gpt2.n_positions {
+    let prefix_length = system.mapper.prefix_length;
+    let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+    let (needed, room) =
+        (longest.max(config.decoding.max_new_tokens), gpt2.tokens_after(prefix_length));
+    if needed > room {
         return Err(Error::Mismatch(format!(
-            "prefix and caption take up to {needed} positions, but GPT-2's n_positions is {}; lower mapper.prefix_length or decoding.max_new_tokens",
+            "captions have up to {needed} tokens, but behind {prefix_length} prefix vectors GPT-2's {} positions have room for {room}; lower mapper.prefix_length or decoding.max_new_tokens",
             gpt2.n_positions,
         )));
     }
@@ -267,6 +269,10 @@ impl PrefixWriter {
 impl Writer for PrefixWriter {
     fn vocabulary(&self) -> usize {
         self.model.gpt2().config().vocab_size as usize
+    }
+
+    fn most_tokens(&self) -> Result<usize, Error> {
+        Ok(self.model.gpt2().config().tokens_after(self.model.prefix_length()))
     }
 
     fn write(
