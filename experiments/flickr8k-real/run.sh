@@ -5,7 +5,7 @@
 # PYTHON has pycocoevalcap 1.2 (and Java, for METEOR); CAPSMITH is a release build.
 set -euo pipefail
 capsmith=${CAPSMITH:-target/release/capsmith}
-"$capsmith" reproduce table1 --configs real --data "$1" --out "$2" --resume --jobs 2
+"$capsmith" reproduce table1 --configs real --dataset "$1" --out "$2" --resume --jobs 2
 for run in "$2"/runs/*/; do
     "${PYTHON:-python3}" experiments/flickr8k-real/check.py "$run"
 done

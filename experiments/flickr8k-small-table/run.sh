@@ -2,4 +2,4 @@
 # Table 1 in small on real Flickr8k by one command.
 # usage: experiments/flickr8k-small-table/run.sh FLICKR8K OUT   (from the repository's root)
 set -euo pipefail
-"${CAPSMITH:-target/release/capsmith}" reproduce table1 --configs small --data "$1" --out "$2"
+"${CAPSMITH:-target/release/capsmith}" reproduce table1 --configs small --dataset "$1" --out "$2"

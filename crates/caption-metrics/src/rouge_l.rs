@@ -65,24 +65,12 @@ impl Pattern {
                 if hit == 0 && !carry {
                     continue;
                 }
-                let (sum, over) = bits.add_with_carry(hit, carry);
+                let (sum, over) = bits.carrying_add(hit, carry);
                 carry = over;
                 *bits = sum | (*bits & !hit);
             }
         }
         row.iter().map(|bits| bits.count_zeros() as usize).sum()
-    }
-}
-
-trait CarryingAdd: Sized {
-    fn add_with_carry(self, other: Self, carry: bool) -> (Self, bool);
-}
-
-impl CarryingAdd for u64 {
-    fn add_with_carry(self, other: u64, carry: bool) -> (u64, bool) {
-        let (sum, first) = self.overflowing_add(other);
-        let (sum, second) = sum.overflowing_add(u64::from(carry));
-        (sum, first || second)
     }
 }
 

@@ -11,7 +11,7 @@ use torch_sys::C_tensor;
 /// Callback with the index and gradient of a leaf.
 pub(crate) type GradientCallback = Arc<dyn Fn(usize, &Tensor) + Send + Sync>;
 
-/// `GradientHooks` that pass leaf gradients to a callback during backward passes, until dropped.
+/// Hooks that pass leaf gradients to a callback during backward passes, until dropped.
 pub(crate) struct GradientHooks {
     #[cfg(feature = "gloo")]
     leaves: Vec<(Tensor, u32)>,

@@ -41,7 +41,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digests::{self, Digests};
 use crate::sealed::{self, SealError};
-use crate::temporary::{is_at, named};
+use crate::temporary::is_at;
 use crate::{Error, Lock};
 
 /// Digits of a key's SHA-256 in the name of a folder of pieces.
@@ -162,7 +162,7 @@ pub fn folder<E: From<Error>>(
     make: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
     crate::create_dir_all(folder.parent().unwrap_or(Path::new("")))?;
-    let _lock = crate::wait_for_lock(&named(folder, "lock"))?;
+    let _lock = crate::wait_for_lock(&folder.with_added_extension("lock"))?;
     let is_whole = sealed::read_json::<Digests>(&folder.join(DIGESTS))
         .is_ok_and(|digests| digests::first_changed(&digests, folder).is_none());
     let found = if is_whole { "hit" } else { "miss" };
@@ -171,7 +171,7 @@ pub fn folder<E: From<Error>>(
         return Ok(());
     }
     crate::remove(folder)?;
-    let partial = named(folder, "partial");
+    let partial = folder.with_added_extension("partial");
     // A killed process may have left it.
     crate::remove(&partial)?;
     crate::create_dir_all(&partial)?;
@@ -205,13 +205,13 @@ impl Pieces {
     /// Returns the folder for the pieces of `result`, for results with one key at a time.
     #[must_use]
     pub fn folder_of(result: &Path) -> PathBuf {
-        named(result, "partial")
+        result.with_added_extension("partial")
     }
 
     /// Returns the folder for the pieces of `result` with this key.
     #[must_use]
     pub fn folder_of_key(result: &Path, key: &Key) -> PathBuf {
-        named(result, &format!("{}.partial", &key.sha256()[..KEY_DIGITS]))
+        result.with_added_extension(format!("{}.partial", &key.sha256()[..KEY_DIGITS]))
     }
 
     /// Opens or creates a folder of pieces.
@@ -384,7 +384,7 @@ mod tests {
     fn a_folder_is_made_once_and_again_where_it_is_damaged() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("some/key");
-        fs::create_dir_all(named(&path, "partial")).unwrap();
+        fs::create_dir_all(path.with_added_extension("partial")).unwrap();
         let made = std::sync::atomic::AtomicUsize::new(0);
         let make = || {
             folder(&path, |partial| {

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::temporary::named;
 use crate::{Error, Lock, create_dir_all, io_error, lock, remove, replace};
 
 /// Lock file in a staging folder. It also marks the folder as made by capsmith.
@@ -30,7 +29,7 @@ impl StagedFolder {
     /// [`Error::Locked`] if another process fills the same folder. [`Error::Io`] if the folder was
     /// not made by capsmith. Names the folder.
     pub fn beside(destination: &Path) -> Result<Self, Error> {
-        let path = named(destination, "unfinished");
+        let path = destination.with_added_extension("unfinished");
         let around = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         let made = around.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         let mut staged = Self { path, made, lock: None };

@@ -18,12 +18,12 @@ pub(crate) struct Temporary {
 impl Temporary {
     /// Opens the temporary file for `destination`, waiting while another process writes it.
     pub(crate) fn beside(destination: &Path) -> io::Result<Self> {
-        let path = named(destination, "partial");
+        let path = destination.with_added_extension("partial");
         // Some file systems have no locks, and a leftover may belong to another user.
         let (path, file) = if let Ok(file) = open_locked(&path) {
             (path, file)
         } else {
-            let own = named(destination, &format!("{}.partial", std::process::id()));
+            let own = destination.with_added_extension(format!("{}.partial", std::process::id()));
             let file = File::create(&own)?;
             (own, file)
         };
@@ -74,11 +74,4 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Returns `destination` with `.ending` appended, so that the rename stays on one disk.
-pub(crate) fn named(destination: &Path, ending: &str) -> PathBuf {
-    let mut name = destination.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{ending}"));
-    destination.with_file_name(name)
 }

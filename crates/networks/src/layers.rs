@@ -5,6 +5,7 @@
 use tch::nn::{self, Init};
 use tch::{Device, TchError, Tensor};
 
+use crate::libtorch;
 use crate::packed::{Fused, Weight};
 
 /// Initial values of a network's variables.
@@ -150,6 +151,14 @@ impl LayerNorm {
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         input.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+
+    /// Computes [`Self::forward`].
+    ///
+    /// # Panics
+    /// Panics if memory is exhausted, as tch's own functions do.
+    pub(crate) fn normalized(&self, input: &Tensor) -> Tensor {
+        libtorch::expect(self.forward(input))
     }
 }
 

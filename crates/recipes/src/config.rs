@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use include_dir::{Dir, include_dir};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -121,7 +122,8 @@ impl Config {
         let system = match name.as_ref().and_then(Value::as_str) {
             Some("sbg") => System::Sbg(table.try_into::<Sbg>()?),
             Some("merge-rnn") => System::MergeRnn(table.try_into::<MergeRnn>()?),
-            _ => System::ClipPrefix(table.try_into::<ClipPrefix>()?),
+            Some("clip-prefix") => System::ClipPrefix(table.try_into::<ClipPrefix>()?),
+            other => return Err(toml::de::Error::custom(format!("unknown system {other:?}"))),
         };
         Ok(Self { system, data, training, optimizer, decoding })
     }

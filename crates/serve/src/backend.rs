@@ -22,7 +22,7 @@ pub trait Backend {
     fn caption(&mut self, images: &[PreparedImage]) -> Result<Vec<Vec<TaskOutput>>, BackendError>;
 }
 
-/// `BackendError` to caption a batch of images.
+/// A batch of images could not be captioned.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// Memory is exhausted.

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// `BackendError` to start the server.
+/// The server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The runtime or a thread cannot be started.

@@ -23,7 +23,7 @@ pub struct Limits {
     pub queue: usize,
     /// Maximum number of images in a batch of the models.
     pub batch: usize,
-    /// Maximum `max_tokens` of a request, unless the run's config allows more.
+    /// Maximum `max_new_tokens` of a request, unless the run's config allows more.
     pub max_tokens: usize,
     /// Maximum number of beams or samples of a request, unless the run's config allows more.
     pub continuations: usize,

@@ -13,7 +13,8 @@
 //! | Where are gradients accumulated and clipped? | [`learner::Learner::compute_share`], `Learner::clip`; the sum itself in `gradients.rs` |
 //! | Where do weights change? | [`learner::Learner::apply`], [`optimizer::AdamW`] |
 //! | Where is the learning rate? | [`schedule::RateSchedule`], a pure function of the step |
-//! | Where does an option of the config act? | `state.rs` passes each to its part: `learner_options`, `optimizer_options`, `retention`, [`batches::Batching`]; `early_stop.rs` decides the end of training |
+//! | Where does an option of `[training]` or `[optimizer]` act? | `state.rs` passes those of a step to its part: `learner_options`, `optimizer_options`, `retention`, [`batches::Batching`]; `trainer.rs` reads those of the whole run (device, epochs, logging, checkpoints), `early_stop.rs` and `epoch_scores.rs` those of an epoch's end |
+//! | Where does an option of `[data]` or `[decoding]` act? | `inputs.rs`; [`captioner`] and each system's `Writer` |
 //! | How are batches made? | [`inputs`] reads captions and embeddings, [`batches`] orders and divides them, `System::batch` lays them out on the device |
 //! | How are captions written? | `Writer::write` of each system in `systems/`; the types are in [`captions`] |
 //! | How is a system added? | `systems/mod.rs` lists the steps |

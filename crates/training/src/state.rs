@@ -100,8 +100,13 @@ impl<S: System> TrainState<S> {
             let rows = inputs.embeddings_of(&inputs.split.train);
             standardization.set(&Standardization::of(&rows));
         }
-        let mut trained = system.trained_parameters(named_variables(&store));
-        trained.retain(|(_, variable)| variable.requires_grad());
+        let mut trained = named_variables(&store);
+        trained.retain(|(name, variable)| {
+            if !system.is_trained(name) {
+                let _ = variable.set_requires_grad(false);
+            }
+            variable.requires_grad()
+        });
         let optimizer = AdamW::new(trained, optimizer_options(config));
         let mut position = Position::default();
         if let Some(checkpoint) = newest {

@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 
 use super::constraints::TokenConstraints;
 use super::hypothesis::Hypothesis;
-use super::pending_tokens::PendingTokens;
+use super::pending_tokens::NextTokens;
 use super::steps::{StopCriteria, compacted_rows, next_logits, read_prompt, should_compact};
 use crate::device::upload;
 use crate::gpt2::Gpt2;
@@ -69,31 +69,6 @@ pub(super) fn search(
         logits = next_logits(gpt2, &gpt2.embed(&tokens.unsqueeze(1)), &mut cache);
     }
     images.into_iter().map(ImageBeams::hypotheses).collect()
-}
-
-/// Most probable next tokens of each row and their log-probabilities, both `[rows, width]`.
-struct NextTokens {
-    width: usize,
-    tokens: Vec<i64>,
-    log_probabilities: Vec<f64>,
-}
-
-impl NextTokens {
-    fn new(log_probabilities: &Tensor, width: usize) -> Self {
-        let (log_probabilities, tokens) = log_probabilities.topk(width as i64, -1, true, true);
-        let (tokens, log_probabilities) = PendingTokens::start(&tokens, &log_probabilities).wait();
-        Self { width, tokens, log_probabilities }
-    }
-
-    /// Returns the tokens of a row that the constraints allow.
-    fn row(&self, row: usize) -> impl Iterator<Item = (i64, f32)> {
-        let range = row * self.width..(row + 1) * self.width;
-        let log_probabilities = self.log_probabilities[range.clone()].iter();
-        // The values come from f32, so the cast is exact.
-        let pairs =
-            self.tokens[range].iter().copied().zip(log_probabilities.map(|&value| value as f32));
-        pairs.filter(|(_, log_probability)| *log_probability != f32::NEG_INFINITY)
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -154,7 +129,13 @@ impl ImageBeams {
         for beam in &self.beams {
             let (before, after) =
                 (self.divisor(beam.tokens.len()), self.divisor(beam.tokens.len() + 1));
-            let mut extensions = next.row(first_row + beam.row).peekable();
+            // The values come from f32, so the cast is exact. Tokens that the constraints forbid have
+            // no probability.
+            let mut extensions = next
+                .row(first_row + beam.row)
+                .map(|(token, log_probability)| (token, log_probability as f32))
+                .filter(|(_, log_probability)| *log_probability != f32::NEG_INFINITY)
+                .peekable();
             if beam.ended || extensions.peek().is_none() {
                 candidates.push((beam.sum / before, before, beam, None));
                 continue;

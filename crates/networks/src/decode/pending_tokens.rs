@@ -34,3 +34,29 @@ impl PendingTokens {
         (all.into_iter().map(|id| id as i64).collect(), log_probabilities)
     }
 }
+
+/// Most probable next tokens of each row and their log-probabilities, both `[rows, width]`.
+pub(crate) struct NextTokens {
+    pub(crate) width: usize,
+    tokens: Vec<i64>,
+    log_probabilities: Vec<f64>,
+}
+
+impl NextTokens {
+    /// Chooses the `width` most probable tokens of each row, and waits for them.
+    ///
+    /// # Panics
+    /// Panics if memory is exhausted, or the GPU reports an error.
+    pub(crate) fn new(log_probabilities: &Tensor, width: usize) -> Self {
+        let (log_probabilities, tokens) = log_probabilities.topk(width as i64, -1, true, true);
+        let (tokens, log_probabilities) = PendingTokens::start(&tokens, &log_probabilities).wait();
+        Self { width, tokens, log_probabilities }
+    }
+
+    /// Returns the tokens of a row with their log-probabilities, the most probable first.
+    pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = (i64, f64)> {
+        let range = row * self.width..(row + 1) * self.width;
+        let tokens = self.tokens[range.clone()].iter().copied();
+        tokens.zip(self.log_probabilities[range].iter().copied())
+    }
+}

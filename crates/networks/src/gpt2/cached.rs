@@ -36,7 +36,7 @@ impl Gpt2 {
                 block.add_cached(&mut rows, cache, layer, new, &visible);
             }
             cache.advance(new);
-            self.final_norm.forward(&rows).unflatten(0, [new, -1]).transpose(0, 1)
+            self.final_norm.normalized(&rows).unflatten(0, [new, -1]).transpose(0, 1)
         })
     }
 
@@ -64,9 +64,9 @@ impl Block {
         new: i64,
         visible: &AttentionMask,
     ) {
-        let normed = self.attention_norm.forward(rows);
+        let normed = self.attention_norm.normalized(rows);
         let _ = rows.g_add_(&self.attention.forward_cached(&normed, cache, layer, new, visible));
-        let normed = self.feed_forward_norm.forward(rows);
+        let normed = self.feed_forward_norm.normalized(rows);
         self.feed_forward.add_cached(rows, &normed, cache.folded(layer));
     }
 }

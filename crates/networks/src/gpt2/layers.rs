@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::packing::{Packing, Selection};
 use super::{Activation, Gpt2Config};
-use crate::layers::{AttentionMask, Builder};
+use crate::layers::{AttentionMask, Builder, LayerNorm};
 use crate::libtorch;
 use crate::packed::{Fused, Weight};
 use crate::pass::Pass;
@@ -47,9 +47,9 @@ impl Block {
     /// Creates block `layer`, counted from 0.
     pub(super) fn new(module: &Builder, config: &Gpt2Config, layer: i64) -> Self {
         Self {
-            attention_norm: LayerNorm::new(&module.sub("ln_1"), config),
+            attention_norm: norm(&module.sub("ln_1"), config),
             attention: Attention::new(&module.sub("attn"), config, layer),
-            feed_forward_norm: LayerNorm::new(&module.sub("ln_2"), config),
+            feed_forward_norm: norm(&module.sub("ln_2"), config),
             feed_forward: FeedForward::new(&module.sub("mlp"), config),
         }
     }
@@ -68,12 +68,12 @@ impl Block {
             Layout::Packed { selected: Some(selected), .. } => Some(selected),
             _ => None,
         };
-        let attended = self.attention.forward(&self.attention_norm.forward(rows), layout, pass);
+        let attended = self.attention.forward(&self.attention_norm.normalized(rows), layout, pass);
         let rows = match selected {
             None => rows + attended,
             Some(selected) => rows.index_select(0, &selected.rows) + attended,
         };
-        let normed = self.feed_forward_norm.forward(&rows);
+        let normed = self.feed_forward_norm.normalized(&rows);
         rows + self.feed_forward.forward(&normed, pass)
     }
 }
@@ -233,26 +233,9 @@ impl Conv1d {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    epsilon: f64,
-}
-
-impl LayerNorm {
-    pub(super) fn new(module: &Builder, config: &Gpt2Config) -> Self {
-        Self {
-            weight: module.var("weight", &[config.n_embd], Init::Const(1.0)),
-            bias: module.var("bias", &[config.n_embd], Init::Const(0.0)),
-            epsilon: config.layer_norm_epsilon,
-        }
-    }
-
-    pub(super) fn forward(&self, states: &Tensor) -> Tensor {
-        let shape = self.weight.size();
-        states.layer_norm(shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)
-    }
+/// Adds the layer normalisation of GPT-2's states.
+pub(super) fn norm(module: &Builder, config: &Gpt2Config) -> LayerNorm {
+    libtorch::expect(LayerNorm::new(module, config.n_embd, config.layer_norm_epsilon))
 }
 
 #[cfg(test)]

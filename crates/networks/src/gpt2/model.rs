@@ -9,9 +9,9 @@ use tch::nn::{self, Init};
 use tch::{Reduction, Tensor};
 
 use super::Gpt2Config;
-use super::layers::{Block, LayerNorm, Layout, causal_and_real};
+use super::layers::{Block, Layout, causal_and_real, norm};
 use super::packing::{Packing, Selection};
-use crate::layers::{AttentionMask, Builder, InitialWeights};
+use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm};
 use crate::libtorch;
 use crate::packed::{Fused, PackedWeight};
 use crate::pass::{Pass, Segment};
@@ -69,7 +69,7 @@ impl Gpt2 {
             blocks: (0..config.n_layer)
                 .map(|layer| Block::new(&blocks.sub(layer), config, layer))
                 .collect(),
-            final_norm: LayerNorm::new(&body.sub("ln_f"), config),
+            final_norm: norm(&body.sub("ln_f"), config),
             own_head: (!config.tie_word_embeddings).then(head),
             packed_head: None,
             config: config.clone(),
@@ -125,12 +125,14 @@ impl Gpt2 {
         for block in &self.blocks {
             rows = block.forward(&rows, Layout::Dense { batch, visible: &visible }, pass);
         }
-        self.final_norm.forward(&rows).unflatten(0, [batch, -1])
+        self.final_norm.normalized(&rows).unflatten(0, [batch, -1])
     }
 
-    /// Hidden states `[wanted, hidden]` after the last norm, of the rows asked for, for the packed
-    /// input embeddings `[rows, hidden]` that `inputs` returns. As [`Self::forward`], without
-    /// computing anything for padding, nor behind the last attention anything that was not asked for.
+    /// Returns hidden states `[selected, hidden]` after the last norm, for the selected rows of the
+    /// packed input embeddings `[rows, hidden]` that `inputs` returns.
+    ///
+    /// They are those of [`Self::forward`]. Nothing is computed for padding, nor behind the last
+    /// attention for rows that are not selected.
     ///
     /// With [`Pass::checkpointing`] the inputs and each block but the last are a segment.
     ///
@@ -158,7 +160,7 @@ impl Gpt2 {
         let segments = std::iter::once(first).chain(self.blocks[..last].iter().map(block));
         let rows = pass.forward(segments.collect());
         let layout = Layout::Packed { packing, selected: Some(wanted) };
-        self.final_norm.forward(&self.blocks[last].forward(&rows, layout, pass))
+        self.final_norm.normalized(&self.blocks[last].forward(&rows, layout, pass))
     }
 
     /// Returns logits `[.., vocab]` for hidden states `[.., hidden]`.

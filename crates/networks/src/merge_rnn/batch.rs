@@ -22,7 +22,6 @@ pub struct WordBatch {
     pub(super) target_ids: Tensor,
     /// Each caption's row in the image embeddings: `[captions]`.
     pub(super) images: Tensor,
-    targets: usize,
 }
 
 impl WordBatch {
@@ -47,17 +46,16 @@ impl WordBatch {
             ids.extend_from_slice(row);
             ids.push(EDGE);
         }
-        let targets = ids.len();
         let [inputs, predictors, captions, target_ids, images] =
             upload([&inputs, &predictors, &captions, &ids, images], device);
         let inputs = inputs.view([rows.len() as i64, longest as i64]);
-        Self { inputs, predictors, captions, target_ids, images, targets }
+        Self { inputs, predictors, captions, target_ids, images }
     }
 
     /// Returns the number of targets: each caption's words and its end.
     #[must_use]
     pub fn targets(&self) -> usize {
-        self.targets
+        self.target_ids.numel()
     }
 }
 

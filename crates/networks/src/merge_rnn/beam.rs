@@ -8,7 +8,7 @@
 use tch::{Kind, Tensor};
 
 use super::{EDGE, MergeRnn, State, UNKNOWN};
-use crate::decode::pending_tokens::PendingTokens;
+use crate::decode::pending_tokens::NextTokens;
 use crate::device::upload;
 use crate::pass::Pass;
 
@@ -77,20 +77,6 @@ fn empty_sentence(row: usize) -> PartialSentence {
     PartialSentence { sentence: Sentence::default(), is_complete: false, row }
 }
 
-/// Most probable next words of each state row.
-struct NextWords {
-    width: usize,
-    words: Vec<i64>,
-    log_probabilities: Vec<f64>,
-}
-
-impl NextWords {
-    fn row(&self, row: usize) -> impl Iterator<Item = (i64, f64)> {
-        let range = row * self.width..(row + 1) * self.width;
-        self.words[range.clone()].iter().copied().zip(self.log_probabilities[range].iter().copied())
-    }
-}
-
 /// Feeds the last word of every incomplete sentence; returns the next words and LSTM states.
 ///
 /// Assigns each sentence its row in both.
@@ -100,7 +86,7 @@ fn step(
     searches: &mut [Search],
     state: &State,
     beams: usize,
-) -> (NextWords, State) {
+) -> (NextTokens, State) {
     let (mut rows, mut owners, mut words) = (Vec::new(), Vec::new(), Vec::new());
     for search in searches {
         for partial in search.beam.iter_mut().filter(|partial| !partial.is_complete) {
@@ -123,14 +109,12 @@ fn step(
     let log_probabilities = logits.log_softmax(-1, Kind::Double);
     let _ = log_probabilities.select(1, UNKNOWN).fill_(f64::NEG_INFINITY);
     let width = beams.min(log_probabilities.size()[1] as usize);
-    let (best, words) = log_probabilities.topk(width as i64, -1, true, true);
-    let (words, log_probabilities) = PendingTokens::start(&words, &best).wait();
-    (NextWords { width, words, log_probabilities }, next_state)
+    (NextTokens::new(&log_probabilities, width), next_state)
 }
 
 impl Search {
     /// Extends every incomplete sentence, and keeps the most probable ones.
-    fn extend(&mut self, words: &NextWords, beams: usize) {
+    fn extend(&mut self, words: &NextTokens, beams: usize) {
         let mut all = Vec::with_capacity(self.beam.len() * (beams + 1));
         for partial in self.beam.drain(..) {
             if partial.is_complete {

@@ -19,7 +19,6 @@ pub struct TokenBatch {
     pub(super) target_ids: Tensor,
     /// Each caption's row in the image embeddings, `[captions]`.
     pub(super) images: Tensor,
-    targets: usize,
     /// Number of prefix vectors of each caption.
     pub(super) prefix_length: i64,
 }
@@ -60,10 +59,9 @@ impl TokenBatch {
             inputs.extend_from_slice(read);
             sequences.push(sequence);
         }
-        let targets = ids.len();
         let (packing, predictors, [inputs, target_ids, images]) =
             Packing::new(&sequences, &predictors, [&inputs, &ids, images], device);
-        Self { inputs, packing, predictors, target_ids, images, targets, prefix_length }
+        Self { inputs, packing, predictors, target_ids, images, prefix_length }
     }
 
     /// Returns the number of targets in one caption.
@@ -75,7 +73,7 @@ impl TokenBatch {
     /// Returns the number of targets in the batch.
     #[must_use]
     pub fn targets(&self) -> usize {
-        self.targets
+        self.target_ids.numel()
     }
 }
 

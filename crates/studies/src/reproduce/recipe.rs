@@ -23,7 +23,7 @@ pub struct Family {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Folder of the data set; `--data` names another.
+    /// Folder of the data set; `--dataset` names another.
     pub dataset: String,
     /// First line of the table: its data and models, if these are not the paper's.
     ///
@@ -165,9 +165,6 @@ impl Seeds {
 const CONFIGS: [&str; 5] =
     ["prefix-original", "prefix-gradient-clipping", "prefix-custom-tokenizer", "sbg", "merge-rnn"];
 
-/// Names of the built-in families.
-const BUILT_IN: [&str; 5] = ["flickr8k", "flickr30k", "real", "small", "demo"];
-
 /// Error of opening a family of configurations.
 #[derive(Debug, thiserror::Error)]
 pub enum FamilyError {
@@ -198,19 +195,16 @@ impl Family {
     /// # Errors
     /// Fails if a file is missing or invalid.
     pub fn open(name: &str) -> Result<Self, FamilyError> {
-        let built_in = if BUILT_IN.contains(&name) {
-            Config::built_in_text(&format!("{name}/recipe.toml")).map(str::to_owned)
-        } else {
-            None
-        };
+        let built_in = Config::built_in_text(&format!("{name}/recipe.toml"));
         let is_built_in = built_in.is_some();
-        let recipe = built_in.map_or_else(
-            || {
+        let recipe = match built_in {
+            Some(text) => text.to_owned(),
+            None => {
                 let path = Path::new(name).join("recipe.toml");
-                std::fs::read_to_string(&path).map_err(|source| FamilyError::Read { path, source })
-            },
-            Ok,
-        )?;
+                let read = std::fs::read_to_string(&path);
+                read.map_err(|source| FamilyError::Read { path, source })?
+            }
+        };
         let wrong = |reason: String| FamilyError::Recipe { name: name.to_owned(), reason };
         let recipe: Recipe =
             toml::from_str(&recipe).map_err(|error| wrong(error.to_string().trim().to_owned()))?;

@@ -208,11 +208,7 @@ fn set_aside(output: &Path, ending: &str) -> Result<(), Error> {
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
     }
-    let named = |number: &str| {
-        let mut name = output.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{ending}{number}"));
-        output.with_file_name(name)
-    };
+    let named = |number: &str| output.with_added_extension(format!("{ending}{number}"));
     let later = (2..).map(|number| named(&format!("-{number}")));
     let mut names = std::iter::once(named("")).chain(later);
     let free = names.find(|name| fs::symlink_metadata(name).is_err());

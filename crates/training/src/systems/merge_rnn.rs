@@ -5,8 +5,8 @@ use networks::merge_rnn::{self, MergeRnnConfig, WordBatch};
 use networks::{InitialWeights, Pass, Standardization};
 use progress::Progress;
 use recipes::{Decoding, MergeRnn as Settings, Strategy};
+use runs::RunFolder;
 use runs::checkpoints::Checkpoint;
-use runs::{Provenance, RunFolder};
 use tch::{Device, Tensor, nn};
 use words::Vocabulary;
 
@@ -93,8 +93,6 @@ impl System for MergeRnn {
             held_out,
         })
     }
-
-    fn record_provenance(&self, _provenance: &mut Provenance) {}
 
     fn build_model(
         &self,

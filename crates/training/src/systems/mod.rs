@@ -4,7 +4,7 @@
 //! checkpoints and evaluation are shared.
 //!
 //! To add a system: a network in `networks`, a module here that implements the three traits, and a
-//! variant of [`recipes::System`]; the compiler then names the few places that match on it.
+//! variant of [`recipes::System`]. CONTRIBUTING.md names the other places.
 
 pub(crate) mod merge_rnn;
 pub(crate) mod prefix;
@@ -16,7 +16,7 @@ use networks::InitialWeights;
 use progress::Progress;
 use recipes::Config;
 use runs::{Provenance, RunFolder};
-use tch::{Device, Tensor, nn};
+use tch::{Device, nn};
 
 use crate::batches::Example;
 use crate::error::Error;
@@ -46,7 +46,7 @@ pub(crate) trait System: Sized {
     fn load(setup: &Setup, progress: &mut dyn Progress) -> Result<Self, Error>;
 
     /// Adds this system's part of the run's provenance.
-    fn record_provenance(&self, provenance: &mut Provenance);
+    fn record_provenance(&self, _provenance: &mut Provenance) {}
 
     /// Adds the model's variables to the root of a store.
     ///
@@ -62,9 +62,9 @@ pub(crate) trait System: Sized {
         Ok(())
     }
 
-    /// Returns the variables to train, out of all variables sorted by name.
-    fn trained_parameters(&self, variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
-        variables
+    /// Returns true if training changes the variable of this name.
+    fn is_trained(&self, _name: &str) -> bool {
+        true
     }
 
     /// Returns true if the model has dropout in training.

@@ -129,17 +129,8 @@ impl System for Prefix {
         self.pretrained.fill(store, vocabulary)
     }
 
-    fn trained_parameters(&self, mut variables: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
-        if self.system.gpt2.tuning == Tuning::Frozen {
-            variables.retain(|(name, variable)| {
-                let is_frozen = name.starts_with("gpt.");
-                if is_frozen {
-                    let _ = variable.set_requires_grad(false);
-                }
-                !is_frozen
-            });
-        }
-        variables
+    fn is_trained(&self, name: &str) -> bool {
+        self.system.gpt2.tuning == Tuning::Full || !name.starts_with("gpt.")
     }
 
     fn has_dropout(&self) -> bool {

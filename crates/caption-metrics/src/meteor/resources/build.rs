@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use pip::Archive;
 use sha2::{Digest, Sha256};
 
 use super::layout::assemble;
@@ -56,9 +55,8 @@ pub struct Built {
 pub fn build(package: &Path, destination: &Path) -> Result<Built, Error> {
     let [jar, paraphrases] = open_package(package)?;
     let wrong = |message| Error::Package { path: package.to_owned(), message };
-    let jar = Archive::new(&jar).map_err(wrong)?;
     let text = |name: &str| {
-        let bytes = jar.read(name).map_err(|message| wrong(format!("{JAR}: {message}")))?;
+        let bytes = pip::unzip(&jar, name).map_err(|message| wrong(format!("{JAR}: {message}")))?;
         String::from_utf8(bytes).map_err(|_| wrong(format!("{JAR}: {name} is not UTF-8")))
     };
     let material = Material {
@@ -131,8 +129,7 @@ fn open_package(package: &Path) -> Result<[Vec<u8>; 2], Error> {
         [read(&root.join(JAR))?, read(&root.join(PARAPHRASES))?]
     } else {
         let wheel = read(package)?;
-        let wheel = Archive::new(&wheel).map_err(wrong)?;
-        let read = |name| wheel.read(&format!("pycocoevalcap/{name}")).map_err(wrong);
+        let read = |name| pip::unzip(&wheel, &format!("pycocoevalcap/{name}")).map_err(wrong);
         [read(JAR)?, read(PARAPHRASES)?]
     };
     for ((name, digest), bytes) in

@@ -12,7 +12,8 @@ use tch::Tensor;
 use tch::nn::Init;
 
 use super::linear::Linear;
-use crate::layers::Builder;
+use crate::layers::{Builder, LayerNorm};
+use crate::libtorch;
 use crate::pass::Pass;
 
 /// Number of attention heads, for every size.
@@ -68,11 +69,11 @@ impl TransformerMapper {
 
 #[derive(Debug)]
 struct Layer {
-    norm1: Norm,
+    norm1: LayerNorm,
     to_queries: Linear,
     to_keys_values: Linear,
     project: Linear,
-    norm2: Norm,
+    norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
 }
@@ -81,7 +82,7 @@ impl Layer {
     fn new(module: &Builder, hidden: i64) -> Self {
         let (attention, mlp, inner) = (module.sub("attn"), module.sub("mlp"), hidden * MLP_RATIO);
         Self {
-            norm1: Norm::new(&module.sub("norm1"), hidden),
+            norm1: norm(&module.sub("norm1"), hidden),
             to_queries: Linear::without_bias(&attention.sub("to_queries"), hidden, hidden),
             to_keys_values: Linear::without_bias(
                 &attention.sub("to_keys_values"),
@@ -89,7 +90,7 @@ impl Layer {
                 2 * hidden,
             ),
             project: Linear::new(&attention.sub("project"), hidden, hidden),
-            norm2: Norm::new(&module.sub("norm2"), hidden),
+            norm2: norm(&module.sub("norm2"), hidden),
             fc1: Linear::new(&mlp.sub("fc1"), hidden, inner),
             fc2: Linear::new(&mlp.sub("fc2"), inner, hidden),
         }
@@ -97,8 +98,8 @@ impl Layer {
 
     /// Computes the layer, `[batch, tokens, hidden]` to the same shape.
     fn forward(&self, states: &Tensor, pass: Pass) -> Tensor {
-        let states = states + self.attend(&self.norm1.forward(states), pass);
-        let inner = self.fc1.forward(&self.norm2.forward(&states), pass).relu();
+        let states = states + self.attend(&self.norm1.normalized(states), pass);
+        let inner = self.fc1.forward(&self.norm2.normalized(&states), pass).relu();
         states + self.fc2.forward(&inner, pass)
     }
 
@@ -118,22 +119,7 @@ fn heads(states: &Tensor) -> Tensor {
     states.unflatten(2, [HEADS, -1]).transpose(1, 2)
 }
 
-#[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Norm {
-    fn new(module: &Builder, hidden: i64) -> Self {
-        Self {
-            weight: module.var("weight", &[hidden], Init::Const(1.0)),
-            bias: module.var("bias", &[hidden], Init::Const(0.0)),
-        }
-    }
-
-    fn forward(&self, states: &Tensor) -> Tensor {
-        // PyTorch's default epsilon, as in ClipCap.
-        states.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, true)
-    }
+/// Adds a layer normalisation with PyTorch's default epsilon, as in ClipCap.
+fn norm(module: &Builder, hidden: i64) -> LayerNorm {
+    libtorch::expect(LayerNorm::new(module, hidden, 1e-5))
 }
