@@ -33,7 +33,11 @@ pub trait Collectives: Debug + Send + Sync {
     /// # Errors
     /// Fails if another process is lost.
     fn barrier(&self) -> Result<(), Error> {
-        self.all_reduce(&Tensor::zeros([1], (tch::Kind::Float, self.device())))?.wait()
+        let sum = Tensor::zeros([1], (tch::Kind::Float, self.device()));
+        self.all_reduce(&sum)?.wait()?;
+        // On a GPU only reading the sum makes the host wait.
+        let _ = sum.f_double_value(&[0])?;
+        Ok(())
     }
 
     /// Returns the device that tensors must be on.

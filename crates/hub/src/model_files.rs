@@ -17,6 +17,8 @@ const CONFIG: &str = "config.json";
 const PREPROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
+/// Vocabulary of a BERT, from which its tokenizer follows.
+const BERT_VOCABULARY: &str = "vocab.txt";
 /// Optional files, which transformers and sentence-transformers read if a repository has them.
 const OPTIONAL: [&str; 6] = [
     "tokenizer_config.json",
@@ -65,9 +67,13 @@ impl ModelFiles {
         if needs_preprocessor && !PREPROCESSORS.iter().any(|name| has(name)) {
             return Err(PREPROCESSORS[0].to_owned());
         }
-        let has_tokenizer = has(TOKENIZER) || VOCABULARY.iter().all(|name| has(name));
+        let has_tokenizer =
+            has(TOKENIZER) || has(BERT_VOCABULARY) || VOCABULARY.iter().all(|name| has(name));
         if self != Self::ClipVision && !has_tokenizer {
-            return Err(format!("{TOKENIZER} and no {}", VOCABULARY.join(" with ")));
+            return Err(format!(
+                "{TOKENIZER}, no {} and no {BERT_VOCABULARY}",
+                VOCABULARY.join(" with ")
+            ));
         }
         let files = available(&has);
         if files.last().is_some_and(|last| WEIGHTS.contains(last)) {
@@ -87,8 +93,8 @@ impl ModelFiles {
 
 /// Returns the files of a model that are available; weights or their index last.
 fn available(has: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let small =
-        [CONFIG, TOKENIZER].into_iter().chain(PREPROCESSORS).chain(VOCABULARY).chain(OPTIONAL);
+    let small = [CONFIG, TOKENIZER, BERT_VOCABULARY].into_iter();
+    let small = small.chain(PREPROCESSORS).chain(VOCABULARY).chain(OPTIONAL);
     let weights = WEIGHTS.into_iter().find(|name| has(name));
     small.filter(|name| has(name)).chain(weights).collect()
 }

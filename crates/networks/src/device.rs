@@ -38,7 +38,7 @@ pub enum DeviceError {
     /// libtorch has CUDA, but there is no such GPU.
     #[error(
         "device {device}: libtorch sees {count} GPU(s)\n\
-         hint: `nvidia-smi` lists them, and CUDA_VISIBLE_DEVICES hides them; --device cpu needs none"
+         hint: `nvidia-smi` lists them, and the CUDA version of the driver, which must not be older than libtorch's (13.0 for that of `cargo xtask setup --cuda`); CUDA_VISIBLE_DEVICES hides GPUs; --device cpu needs none"
     )]
     NoSuchGpu {
         /// Requested device.
@@ -84,12 +84,14 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
 /// Loads `libtorch_cuda.so` for the rest of the process; later calls repeat the first result.
 ///
-/// Also disables TF32, which libtorch enables by default for convolutions and recurrent networks.
+/// Also disables TF32, which libtorch enables by default for convolutions and recurrent networks,
+/// and cuDNN's attention.
 fn load_cuda_library() -> Result<(), String> {
     static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
         let library = open_library(CUDA_LIBRARY.as_ref())?;
         libtorch::allow_tf32(false);
+        libtorch::forbid_cudnn_attention();
         Ok(library)
     });
     library.as_ref().map(|_| ()).map_err(Clone::clone)
@@ -241,6 +243,13 @@ mod tests {
         assert_eq!(gpu_index("cuda").unwrap(), Some(0));
         assert_eq!(gpu_index("cuda:3").unwrap(), Some(3));
         assert_eq!(parse_device("cpu").unwrap(), Device::Cpu);
+    }
+
+    #[test]
+    fn attention_on_a_gpu_is_not_cudnns() {
+        if load_cuda_library().is_ok() {
+            assert!(!libtorch::forbid_cudnn_attention(), "the library's load forbids it");
+        }
     }
 
     #[test]

@@ -55,8 +55,8 @@ fn rows_that_do_not_fit_are_refused() {
     }
 }
 
-/// Returns the error of the fixture's folder with a changed file.
-fn error_with(file: &str, change: impl Fn(&mut Value)) -> String {
+/// Loads the fixture's folder with a changed file; returns the error, if there is one.
+fn load_with(file: &str, change: impl Fn(&mut Value)) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("1_Pooling")).unwrap();
     for name in ["config.json", "modules.json", "1_Pooling/config.json"] {
@@ -68,7 +68,13 @@ fn error_with(file: &str, change: impl Fn(&mut Value)) -> String {
     }
     let weights = "model.safetensors";
     fs::copy(fixture("bert").join(weights), folder.path().join(weights)).unwrap();
-    let error = BertEncoder::from_folder(folder.path(), Device::Cpu).unwrap_err().to_string();
+    Some(BertEncoder::from_folder(folder.path(), Device::Cpu).err()?.to_string())
+}
+
+/// Returns the error of the fixture's folder with a changed file.
+fn error_with(file: &str, change: impl Fn(&mut Value)) -> String {
+    let error = load_with(file, change).unwrap();
+    let weights = "model.safetensors";
     let name = Path::new(file).file_name().unwrap().to_str().unwrap();
     assert!(error.contains(name) || error.contains(weights), "{error}");
     error
@@ -93,6 +99,17 @@ fn unsupported_settings_are_rejected_by_name() {
         config["pooling_mode_cls_token"] = json!(true);
     });
     assert!(error.contains("pooling_mode_cls_token is true; only the mean"), "{error}");
+    for mode in [json!("cls"), json!(["mean", "max"]), json!(null)] {
+        let error = error_with("1_Pooling/config.json", |config| {
+            *config = json!({"embedding_dimension": 32, "pooling_mode": mode});
+        });
+        assert!(error.contains(&format!("pooling_mode is {mode}; only the mean")), "{error}");
+    }
+    for mode in [json!("mean"), json!(["mean"])] {
+        let newer =
+            json!({"embedding_dimension": 32, "pooling_mode": mode, "include_prompt": true});
+        assert_eq!(load_with("1_Pooling/config.json", |config| *config = newer.clone()), None);
+    }
     let error = error_with("modules.json", |modules| {
         modules[2]["type"] = json!("sentence_transformers.models.Dense");
     });

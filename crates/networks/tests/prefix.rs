@@ -400,6 +400,25 @@ fn a_standardised_captioner_is_the_plain_one_on_standardised_embeddings() {
     assert_eq!(standardised.prefix(embeddings), plain.prefix(&moved));
 }
 
+/// Statistics rounded to 16 bits would move embeddings by a part of their deviation.
+#[test]
+fn in_sixteen_bits_embeddings_are_standardised_in_f32() {
+    let (store, captioner) = of_zeros(|_| (), &MapperConfig { standardize: true, ..MAPPER });
+    let far = Tensor::full([MAPPER.clip_dim], 8.1, (Kind::Float, Device::Cpu));
+    let near = Tensor::full([MAPPER.clip_dim], 0.5, (Kind::Float, Device::Cpu));
+    captioner.standardization().unwrap().set(&Standardization::new(far, near));
+    ClipCaptioner::convert_weights(&store, Kind::BFloat16);
+    let variables = store.variables();
+    assert_eq!(variables["standardization.mean"].kind(), Kind::Float);
+    for (name, variable) in variables.iter().filter(|(name, _)| !name.starts_with("standard")) {
+        assert_eq!(variable.kind(), Kind::BFloat16, "{name}");
+    }
+    let rows = Tensor::full([1, MAPPER.clip_dim], 8.6, (Kind::Float, Device::Cpu));
+    let standardised = captioner.standardization().unwrap().apply(&rows);
+    assert!((standardised.double_value(&[0, 0]) - 1.0).abs() < TOLERANCE);
+    assert_eq!(captioner.prefix(&rows).kind(), Kind::BFloat16);
+}
+
 /// In 16 bits the chosen tokens are nearly as probable as the most probable ones in f32, and the
 /// values are those of that type.
 #[test]
@@ -412,7 +431,7 @@ fn captions_in_sixteen_bits_are_near_the_most_probable() {
     for (kind, tolerance) in [(Kind::BFloat16, 0.08), (Kind::Half, 0.01)] {
         let (mut store, captioner) = loaded();
         store.freeze();
-        store.set_kind(kind);
+        ClipCaptioner::convert_weights(&store, kind);
         let prompt = tch::no_grad(|| captioner.prefix(embeddings));
         assert_eq!(prompt.kind(), kind);
         for strategy in [Strategy::Greedy {}, Strategy::Beam { num_beams: 3 }] {

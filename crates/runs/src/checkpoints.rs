@@ -403,3 +403,23 @@ fn remove_checkpoint(path: &Path) -> Result<(), Error> {
     durable::replace(path, &unfinished)?;
     Ok(durable::remove(&unfinished)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_the_same_step_is_replaced_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let position = Position { step: 5, ..Position::default() };
+        for weights in ["first", "second"] {
+            let model = |path: &Path| Ok::<_, Error>(durable::write(path, weights.as_bytes())?);
+            write(folder.path(), &position, &model, None).unwrap();
+            let newest = newest(folder.path()).unwrap();
+            assert_eq!(fs::read_to_string(newest.model()).unwrap(), weights);
+        }
+        assert_eq!(entries(folder.path()).unwrap(), [path_of(folder.path(), 5)]);
+    }
+}

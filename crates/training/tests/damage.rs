@@ -194,7 +194,7 @@ fn a_rotation_that_was_killed_is_ended_by_the_next_start() {
     let of = Trained::new();
     let whole: Vec<_> = [2, 3].map(|epoch| of.step(epoch)).into();
     // Half removed, as by version 0.1.0 and as now.
-    for name in ["step-000000005", "step-000000004.partial"] {
+    for name in ["step-000000005", "step-000000004.partial", "step-000000004.replaced.partial"] {
         let left = of.run.checkpoints().join(name);
         fs::create_dir(&left).unwrap();
         fs::copy(of.step(3).join("model.safetensors"), left.join("model.safetensors")).unwrap();

@@ -94,6 +94,17 @@ fn weights_in_shards_are_fetched_by_their_index() {
 }
 
 #[test]
+fn a_bert_may_have_its_vocabulary_alone() {
+    let mut machine = Machine::new();
+    for (name, text) in [("config.json", "{}"), ("vocab.txt", "[PAD]\n")] {
+        machine.server.file("a/bert", name, text);
+    }
+    machine.server.file("a/bert", "model.safetensors", weights());
+    let folder = machine.resolve("hf:a/bert", ModelFiles::LanguageModel).unwrap();
+    assert_eq!(names(&folder), ["config.json", "model.safetensors", "vocab.txt"]);
+}
+
+#[test]
 fn one_file_is_fetched_alone_at_its_revision() {
     let mut machine = Machine::with_models();
     machine.server.file("a/prefix", "deep/x.pt", weights());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::config::{check_sizes, from_json, read_config};
 use crate::error::ModelError;
@@ -136,9 +136,11 @@ fn check_pooling(path: &Path) -> Result<(), ModelError> {
     }
     read_config(path, |text| {
         let settings: Map<String, Value> = from_json(text)?;
-        let is_other = |(name, value): &(String, Value)| {
-            let is_mean = name == "pooling_mode_mean_tokens";
-            name.starts_with("pooling_mode_") && value.as_bool() != Some(is_mean)
+        // Newer folders name the mode, or several; older ones have a flag for each.
+        let is_other = |(name, value): &(String, Value)| match name.strip_prefix("pooling_mode") {
+            Some("") => *value != json!("mean") && *value != json!(["mean"]),
+            Some(mode) => value.as_bool() != Some(mode == "_mean_tokens"),
+            None => false,
         };
         settings.into_iter().find(is_other).map_or(Ok(()), |(name, value)| {
             Err(format!("{name} is {value}; only the mean over tokens is supported"))

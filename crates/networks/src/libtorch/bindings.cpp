@@ -89,6 +89,13 @@ bool capsmith_allow_tf32(bool allowed) {
     return before;
 }
 
+// Attention by cuDNN on GPUs; returns the setting before.
+bool capsmith_allow_cudnn_attention(bool allowed) {
+    bool before = at::globalContext().userEnabledCuDNNSDP();
+    at::globalContext().setSDPUseCuDNN(allowed);
+    return before;
+}
+
 // Selects deterministic algorithms; operations without one throw. Uninitialised memory is not
 // filled, as nothing here reads it.
 void capsmith_deterministic(bool only) {

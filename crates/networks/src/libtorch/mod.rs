@@ -21,6 +21,7 @@ use crate::memory::OutOfMemory;
 
 unsafe extern "C" {
     fn capsmith_allow_tf32(allowed: bool) -> bool;
+    fn capsmith_allow_cudnn_attention(allowed: bool) -> bool;
     fn capsmith_deterministic(only: bool);
     fn capsmith_configuration(out: *mut *mut c_char) -> *mut c_char;
     fn capsmith_peak_memory(gpu: i8, out: *mut i64) -> *mut c_char;
@@ -113,6 +114,16 @@ impl Drop for Tf32Scope {
     fn drop(&mut self) {
         allow_tf32(self.before);
     }
+}
+
+/// Leaves attention on GPUs to libtorch's own kernels; returns whether cuDNN's were allowed before.
+///
+/// For 16-bit types libtorch 2.11 prefers cuDNN's on an H200. These round the probability of
+/// dropout to sixteenths (pytorch/pytorch#174245), and each new length of a sequence, so each
+/// generated token, makes cuDNN plan anew.
+pub(crate) fn forbid_cudnn_attention() -> bool {
+    // SAFETY: reads and sets a flag of libtorch's global context.
+    unsafe { capsmith_allow_cudnn_attention(false) }
 }
 
 /// Selects deterministic algorithms, like `torch.use_deterministic_algorithms`.

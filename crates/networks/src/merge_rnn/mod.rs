@@ -22,7 +22,7 @@ mod beam;
 use std::borrow::Borrow;
 
 use tch::nn::{self, Init};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Cuda, Device, Kind, Reduction, Tensor};
 
 pub use batch::{EDGE, UNKNOWN, WordBatch};
 pub use beam::{Sentence, beam_search};
@@ -122,19 +122,24 @@ impl MergeRnn {
         let kernel = glorot(inputs + size, 4 * size);
         let forget_bias = Tensor::zeros([4 * size], (Kind::Float, module.device()));
         let _ = forget_bias.narrow(0, size, size).fill_(1.0);
+        let word_embedding = module.sub("word_embedding").var(
+            "weight",
+            &[vocab_size, size],
+            glorot(vocab_size, size),
+        );
+        let weight_ih = lstm.var("weight_ih", &[4 * size, inputs], kernel);
+        let weight_hh = lstm.var("weight_hh", &[4 * size, size], kernel);
+        let bias = lstm.var("bias", &[4 * size], Init::Const(0.0));
+        share_memory(&[&weight_ih, &weight_hh, &bias, &forget_bias], inputs, size);
         Self {
             architecture,
             layer_size: size,
             dropout: config.dropout,
             standardization: config.standardize.then(standardization),
-            word_embedding: module.sub("word_embedding").var(
-                "weight",
-                &[vocab_size, size],
-                glorot(vocab_size, size),
-            ),
-            weight_ih: lstm.var("weight_ih", &[4 * size, inputs], kernel),
-            weight_hh: lstm.var("weight_hh", &[4 * size, size], kernel),
-            bias: lstm.var("bias", &[4 * size], Init::Const(0.0)),
+            word_embedding,
+            weight_ih,
+            weight_hh,
+            bias,
             forget_bias,
             image: Linear::new(&module.sub("image"), image_dim, size),
             softmax: Linear::new(&module.sub("softmax"), states, vocab_size),
@@ -210,6 +215,19 @@ impl MergeRnn {
 
     fn device(&self) -> Device {
         self.bias.device()
+    }
+}
+
+/// Moves an LSTM's weights into one piece of memory, as cuDNN wants them; it would copy them at each
+/// call otherwise. Does nothing without cuDNN.
+fn share_memory(weights: &[&Tensor; 4], inputs: i64, size: i64) {
+    const LSTM: i64 = 2;
+    if weights[0].device().is_cuda() && Cuda::cudnn_is_available() {
+        let _ = tch::no_grad(|| {
+            Tensor::internal_cudnn_rnn_flatten_weight(
+                weights, 4, inputs, LSTM, size, 0, 1, true, false,
+            )
+        });
     }
 }
 

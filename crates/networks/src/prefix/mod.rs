@@ -14,7 +14,7 @@ mod mapper;
 
 use std::borrow::Borrow;
 
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 pub use batch::TokenBatch;
 use mapper::Mapper;
@@ -26,6 +26,11 @@ use crate::layers::{Builder, InitialWeights};
 use crate::pass::Pass;
 use crate::standardization::{STANDARDIZATION, Standardization};
 use crate::weights::{self, Checkpoint, WeightsError};
+
+/// Module of the mapper.
+const MAPPER: &str = "clip_project";
+/// Module of the language model.
+const GPT2: &str = "gpt";
 
 /// GPT-2 with a mapper from image embeddings to its first input vectors.
 #[derive(Debug)]
@@ -83,7 +88,7 @@ impl ClipCaptioner {
         initial: CaptionerInitialWeights,
     ) -> Self {
         let module = module.borrow();
-        let mapper_variables = Builder::new(module / "clip_project", initial.mapper);
+        let mapper_variables = Builder::new(module / MAPPER, initial.mapper);
         let standardization = || {
             let module = Builder::new(module / STANDARDIZATION, initial.mapper);
             Standardization::variables(&module, mapper.clip_dim)
@@ -92,7 +97,16 @@ impl ClipCaptioner {
             standardization: mapper.standardize.then(standardization),
             mapper: Mapper::new(&mapper_variables, mapper, config.n_embd),
             mapper_config: *mapper,
-            gpt2: Gpt2::with_initial(module / "gpt", config, initial.gpt2),
+            gpt2: Gpt2::with_initial(module / GPT2, config, initial.gpt2),
+        }
+    }
+
+    /// Converts the weights in the root of a store to another floating-point type.
+    ///
+    /// Statistics of the embeddings stay in f32, in which embeddings are standardised.
+    pub fn convert_weights(store: &nn::VarStore, kind: Kind) {
+        for part in [MAPPER, GPT2] {
+            (store.root() / part).set_kind(kind);
         }
     }
 

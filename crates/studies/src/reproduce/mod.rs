@@ -374,10 +374,17 @@ mod tests {
         assert_eq!(first.name, "features");
         assert!(first.arguments.join(" ").contains("--encoder efficientnet-lite2"));
 
-        let found = FoundModels { clip: Some(clip.display().to_string()), ..random };
-        let before = planned(&found);
-        fs::create_dir_all(&clip).unwrap();
-        fs::write(clip.join("model.safetensors"), "weights").unwrap();
-        assert_ne!(planned(&found), before);
+        let model = Some(clip.display().to_string());
+        for found in [
+            FoundModels { clip: model.clone(), ..random.clone() },
+            FoundModels { nli: model.clone(), ..random.clone() },
+            FoundModels { sentence: model, ..random },
+        ] {
+            let _ = fs::remove_dir_all(&clip);
+            let before = planned(&found);
+            fs::create_dir_all(&clip).unwrap();
+            fs::write(clip.join("model.safetensors"), "weights").unwrap();
+            assert_ne!(planned(&found), before);
+        }
     }
 }

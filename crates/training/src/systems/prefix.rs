@@ -247,7 +247,7 @@ impl PrefixWriter {
         );
         checkpoint::load_model(checkpoint, &mut store)?;
         store.freeze();
-        store.set_kind(kind);
+        ClipCaptioner::convert_weights(&store, kind);
         drop(store);
         model.pack();
         let stops = tokenizer.stop_tokens('.');
