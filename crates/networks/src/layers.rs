@@ -71,7 +71,7 @@ impl<'a> Builder<'a> {
         shape: &[i64],
         value: f64,
     ) -> Result<Tensor, TchError> {
-        self.path.f_var(name, shape, Init::Const(value))
+        self.path.f_var(name, shape, self.begin(Init::Const(value)))
     }
 }
 

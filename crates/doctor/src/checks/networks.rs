@@ -75,6 +75,10 @@ const CASES: [Case; 13] = [
 ];
 
 pub(super) fn check(examination: &mut Examination, device: Device) {
+    for (kind, name) in [(Kind::Float, "f32"), (Kind::BFloat16, "bf16")] {
+        let name = format!("dropout of attention, {name}");
+        examination.check(Group::Networks, name, || attention_dropout(device, kind));
+    }
     for Case { name, arithmetics, slack, compute } in CASES {
         for &arithmetic in arithmetics {
             let name = format!("{name}, {}", arithmetic.name());
@@ -90,6 +94,32 @@ pub(super) fn check(examination: &mut Examination, device: Device) {
             });
         }
     }
+}
+
+/// Compares the share of probabilities that training's dropout sets to 0 with the one asked for,
+/// which some kernels round.
+fn attention_dropout(device: Device, kind: Kind) -> Result<Verdict, CheckError> {
+    const PROBABILITY: f64 = 0.1;
+    const SHAPE: [i64; 4] = [64, 8, 64, 64];
+    // Equal scores and the identity as values, so that the result is the probabilities.
+    let scores = Tensor::f_zeros(SHAPE, (kind, device))?;
+    let identity = Tensor::f_eye(64, (Kind::Float, device))?.f_to_kind(kind)?;
+    let values = identity.f_expand(SHAPE, false)?.f_contiguous()?;
+    let none = None::<Tensor>;
+    tch::manual_seed(1);
+    let attended = Tensor::f_scaled_dot_product_attention(
+        &scores,
+        &scores,
+        &values,
+        none,
+        PROBABILITY,
+        false,
+        None,
+        false,
+    )?;
+    let share = attended.f_eq(0.0)?.f_to_kind(Kind::Double)?.f_mean(None::<Kind>)?;
+    // Of two million draws.
+    Ok(compare_all(&[share], &[Tensor::from(PROBABILITY)], 0.03))
 }
 
 /// Mask of attention.
