@@ -22,22 +22,8 @@ pub(super) struct Sizes {
 impl Sizes {
     /// Returns the number of values in the model's large matrices.
     pub(super) fn parameters(&self) -> u128 {
-        let wide = |size: i64| u128::from(size.unsigned_abs());
-        let (hidden, inner) = (wide(self.gpt2.n_embd), wide(self.gpt2.inner()));
-        let vocabularies = if self.gpt2.tie_word_embeddings { 1 } else { 2 };
-        let rows = vocabularies * wide(self.gpt2.vocab_size) + wide(self.gpt2.n_positions);
-        let blocks = wide(self.gpt2.n_layer) * hidden * (4 * hidden + 2 * inner);
-        let (clip, outputs) =
-            (self.clip_dim as u128, wide(self.mapper.prefix_length).saturating_mul(hidden));
-        let mapper = match self.mapper.kind {
-            MapperKind::Mlp => (outputs / 2).saturating_mul(clip.saturating_add(outputs)),
-            MapperKind::Transformer { clip_length, layers } => clip
-                .saturating_mul(wide(clip_length))
-                .saturating_mul(hidden)
-                .saturating_add(wide(layers) * 8 * hidden * hidden)
-                .saturating_add(outputs),
-        };
-        (rows * hidden).saturating_add(blocks).saturating_add(mapper)
+        let mapper = MapperConfig::new(&self.mapper, self.clip_dim);
+        self.gpt2.parameters().saturating_add(mapper.parameters(self.gpt2.n_embd))
     }
 }
 

@@ -67,7 +67,8 @@ impl MapperConfig {
     }
 
     /// Returns the number of values in the large matrices, without biases and norms.
-    fn parameters(&self, hidden_size: i64) -> u128 {
+    #[must_use]
+    pub fn parameters(&self, hidden_size: i64) -> u128 {
         let wide = |size: i64| u128::from(size.unsigned_abs());
         let (clip_dim, hidden) = (wide(self.clip_dim), wide(hidden_size));
         let prefix = hidden * wide(self.prefix_length);
@@ -75,7 +76,8 @@ impl MapperConfig {
             MapperKind::Mlp => (clip_dim + prefix).saturating_mul(prefix) / 2,
             MapperKind::Transformer { clip_length, layers } => {
                 let layer = hidden * hidden * (4 + 2 * wide(transformer::MLP_RATIO));
-                clip_dim * hidden * wide(clip_length) + prefix + layer * wide(layers)
+                let input = (clip_dim * hidden).saturating_mul(wide(clip_length));
+                input.saturating_add(prefix).saturating_add(layer.saturating_mul(wide(layers)))
             }
         }
     }
