@@ -192,7 +192,8 @@ fn check_file_options(files: &EvaluateArgs) -> anyhow::Result<()> {
 pub enum CheckpointChoice {
     /// The newest checkpoint.
     Newest,
-    /// The checkpoint of the epoch with the lowest loss on held-out captions.
+    /// The checkpoint of the epoch with the lowest loss on held-out captions, or on its last batch where
+    /// none are held out.
     Best,
 }
 

@@ -100,6 +100,8 @@ pub fn captioner(
         Some(path) => Config::load(path, &[])?,
         None => Config::built_in("flickr8k/prefix-gradient-clipping.toml", &cpu())?,
     };
+    // A wrong file is told before a tokenizer is looked for, maybe at the hub.
+    training::import::check(file)?;
     let near = Path::new("weights/gpt2");
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
     let tokenizer = tokenizer.unwrap_or(default);
@@ -114,7 +116,7 @@ pub fn captioner(
     };
     let run = printable_path(out);
     terminal::say(&format!(
-        "{run}: {} tensors; GPT-2 with {} layers, {} heads, hidden size {}, {} tokens; {mapper} from {} values to {} prefix vectors\nnext: capsmith caption --run {run} --clip CLIP IMAGE",
+        "{run}: {} tensors; GPT-2 with {} layers, {} heads, hidden size {}, {} tokens; {mapper} from {} values to {} prefix vectors\nnext: capsmith caption {run} IMAGE --clip CLIP",
         imported.tensors,
         gpt2.n_layer,
         gpt2.n_head,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use datasets::Source;
 use foreign_text::{first_of, printable, printable_path};
 use training::features;
@@ -30,7 +31,7 @@ pub struct Args {
     data_set: DataSet,
     /// Name of the encoder that computed the features; runs on features of another name are
     /// refused.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     encoder: String,
     /// Embeddings file (.safetensors) to write.
     #[arg(long)]

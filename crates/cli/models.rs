@@ -17,7 +17,20 @@ use crate::terminal::{self, Bar};
 pub fn find(text: &str, needed: ModelFiles) -> anyhow::Result<PathBuf> {
     let reference = ModelReference::parse(text)?;
     hub::resolve(&reference, needed, &Options::from_environment()?, &mut Bar::default())
-        .with_context(|| format!("cannot find the model {}", printable(text)))
+        .with_context(|| {
+            let model = printable(text);
+            match reference {
+                ModelReference::Hub(_) if !text.starts_with("hf:") => {
+                    format!("cannot find the model {model}: no such folder is here, nor can it be had from the hub")
+                }
+                _ => format!("cannot find the model {model}"),
+            }
+        })
+}
+
+/// Returns true if `text` is a path that does not exist.
+pub fn is_missing(text: &str) -> bool {
+    matches!(ModelReference::parse(text), Ok(ModelReference::Local(path)) if !path.exists())
 }
 
 /// Returns the path of the model that `text` names, if it can be had without a network.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use foreign_text::printable_path;
+use foreign_text::{first_of, printable_path};
 use report::{Footer, Run};
+use runs::RunFolder;
 
 use crate::{reproduce, terminal};
 
@@ -28,8 +29,18 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let names = report::names(&args.runs)?;
-    let runs = args.runs.iter().zip(names).map(|(path, name)| {
+    // Other folders beside the runs, as under runs/*, do not stop the page.
+    let is_other = |path: &&PathBuf| path.is_dir() && !RunFolder::new(path).exists();
+    let (others, mut paths): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.runs.iter().cloned().partition(|path| is_other(&path));
+    if paths.is_empty() {
+        paths.clone_from(&args.runs);
+    } else if !others.is_empty() {
+        let names = first_of(others.iter().map(|path| path.display().to_string()));
+        terminal::say(&format!("note: no run folders: {names}"));
+    }
+    let names = report::names(&paths)?;
+    let runs = paths.iter().zip(names).map(|(path, name)| {
         let run = Run::open(path, name)
             .with_context(|| format!("cannot show {}", printable_path(path)))?;
         Ok(match &args.dataset {

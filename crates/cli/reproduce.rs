@@ -213,6 +213,10 @@ fn request(args: &Args, table: Table, out: PathBuf) -> anyhow::Result<Request> {
         fetch_data_set(table, &dataset)?;
         fetch_meteor();
     }
+    let row = Row::PrefixGradientClipping;
+    if args.from_published && !args.rows.is_empty() && !args.rows.contains(&row) {
+        bail!("--from-published is for row {}, which --rows leaves out", row.name());
+    }
     let published_checkpoint =
         args.from_published.then(|| find(args, PUBLISHED, ModelFiles::File)).transpose()?;
     Ok(Request {

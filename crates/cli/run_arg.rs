@@ -16,7 +16,7 @@ pub struct RunArg {
     /// Run folder that `capsmith train` wrote.
     #[arg(value_name = "RUN")]
     run: Option<PathBuf>,
-    #[arg(long = "run", hide = true, value_name = "RUN")]
+    #[arg(long = "run", hide = true, value_name = "RUN", conflicts_with = "run")]
     run_option: Option<PathBuf>,
 }
 

@@ -4,15 +4,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use foreign_text::printable_path;
+use foreign_text::{printable, printable_path};
 use launchers::ProcessRank;
 use progress::Progress;
-use recipes::{Config, EarlyStopOn};
+use recipes::{Config, EarlyStopOn, System};
 use runs::RunFolder;
 use training::session::{Outcome, TrainOptions};
 use training::trainer;
 
-use crate::{import, terminal};
+use crate::{import, models, terminal};
 
 /// Train a run from a config.
 ///
@@ -91,6 +91,15 @@ pub fn train(config: &Config, out: &Path, options: &TrainOptions) -> anyhow::Res
     let mut bar = terminal::Bar::default();
     let progress: &mut dyn Progress = if is_first { &mut bar } else { &mut terminal::Quiet };
     let model = config.system.language_model().map(import::find_language_model).transpose()?;
+    if let System::Sbg(system) = &config.system
+        && is_first
+        && models::is_missing(&system.reranking.clip)
+    {
+        progress.note(&format!(
+            "{} (reranking.clip) does not exist; it is needed to choose captions, or --clip in its place",
+            printable(&system.reranking.clip)
+        ));
+    }
     let run = RunFolder::new(out);
     let outcome = trainer::train(&run, config, model.as_deref(), options, progress, &stop)?;
     bar.finish();

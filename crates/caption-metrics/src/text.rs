@@ -44,6 +44,9 @@ impl Text {
         if start.is_empty() {
             return wrong("it is empty");
         }
+        if start.starts_with(&[0x1f, 0x8b]) {
+            return wrong("it is compressed by gzip; unpack it first: gunzip FILE");
+        }
         let has_mark = start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]);
         if has_mark || start.iter().take(2).any(|&byte| byte == 0) {
             return wrong("it is UTF-16 or UTF-32, or binary; save the file as UTF-8");

@@ -78,6 +78,8 @@ impl Table {
     }
 
     fn read_json_lines(&self, contents: &str, reading: &mut Reading<'_>) -> Result<(), LoadError> {
+        // Those of the first object; a later one without a caption's key has no caption.
+        let mut columns = None;
         for (line, row) in text::lines(contents) {
             let location = Location::Line(line);
             let file = reading.file;
@@ -85,8 +87,13 @@ impl Table {
             let row: Map<String, Value> = serde_json::from_str(&python_json(row))
                 .map_err(|error| malformed(format!("is not a JSON object: {error}")))?;
             let names: Vec<String> = row.keys().cloned().collect();
-            let image = &names[self.image_column(&names, file)?];
-            let caption = &names[self.caption_column(&names, file)?];
+            let (image, caption) = match &columns {
+                Some(found) => found,
+                None => columns.insert((
+                    names[self.image_column(&names, file)?].clone(),
+                    names[self.caption_column(&names, file)?].clone(),
+                )),
+            };
             let name = row.get(image).and_then(Value::as_str).ok_or_else(|| {
                 malformed(format!("has no text in the column {}", printable(image)))
             })?;

@@ -18,6 +18,16 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Reads a regular file.
+///
+/// # Errors
+/// Fails as [`open_regular`] does.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads a regular file as text.
 ///
 /// # Errors
@@ -42,6 +52,7 @@ mod tests {
         for path in [&pipe, &device, folder.path()] {
             let error = read_text(path).unwrap_err();
             assert_eq!(error.to_string(), "it is not a regular file");
+            assert!(read_bytes(path).is_err());
         }
         let file = folder.path().join("file");
         fs::write(&file, "text").unwrap();

@@ -12,7 +12,7 @@ mod nearest;
 mod print;
 mod python;
 
-pub use file::{open_regular, read_text};
+pub use file::{open_regular, read_bytes, read_text};
 pub use nearest::nearest;
 pub use print::{
     PrintablePath, PrintableText, first_of, printable, printable_path, shell_command, shell_word,

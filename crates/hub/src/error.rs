@@ -68,7 +68,7 @@ pub enum Error {
     /// The server did not send the requested file in any of the tries.
     #[error(
         "cannot fetch {url}: {reason} ({tries} tries)\n\
-         hint: run the same command again; it resumes the download"
+         hint: run the same command again when the network is back; it resumes the download"
     )]
     Unreachable {
         /// Requested address.

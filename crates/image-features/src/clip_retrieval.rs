@@ -4,11 +4,11 @@
 //! column `image_path` in the same order. The metadata may be JSON too: an array of objects, or an
 //! object a line.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foreign_text::read_text;
+use foreign_text::{open_regular, read_bytes, read_text};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
@@ -16,7 +16,7 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 
 use crate::npy::Array;
-use crate::{Error, Features, in_python, listed};
+use crate::{Error, Features, check_count, in_python, listed};
 
 const COLUMN: &str = "image_path";
 
@@ -49,16 +49,17 @@ pub(crate) fn read(folder: &Path, all: &mut Features) -> Result<(), Error> {
     partitions.sort();
     for (_, number) in partitions {
         let file = embeddings.join(format!("img_emb_{number}.npy"));
-        let bytes = fs::read(&file).map_err(|error| cannot(&file, &error))?;
+        let bytes = read_bytes(&file).map_err(|error| cannot(&file, &error))?;
         let rows = Array::parse(&bytes).and_then(|array| array.rows());
-        all.append(&file, rows.map_err(|reason| Error::new(&file, reason))?)?;
+        let rows = all.append(&file, rows.map_err(|reason| Error::new(&file, reason))?)?;
         let metadata = metadata_of(folder, &number)?;
         let names = match metadata.extension() {
             Some(extension) if extension == "parquet" => of_parquet(&metadata),
             _ => of_json(&metadata),
         };
-        all.names.extend(names.map_err(|reason| Error::new(&metadata, reason))?);
-        all.check_count(&metadata)?;
+        let names = names.map_err(|reason| Error::new(&metadata, reason))?;
+        check_count(&metadata, names.len(), rows)?;
+        all.names.extend(names);
         all.files.extend([file, metadata]);
     }
     Ok(())
@@ -86,7 +87,7 @@ fn of_parquet(file: &Path) -> Result<Vec<String>, String> {
             in_python(&file.with_extension("json"))
         )
     };
-    let bytes = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes = open_regular(file).map_err(|error| format!("cannot be read: {error}"))?;
     let reader = SerializedFileReader::new(bytes).map_err(cannot)?;
     let schema = reader.metadata().file_metadata().schema();
     let columns = schema.get_fields();

@@ -15,11 +15,10 @@ mod npy;
 mod npz;
 mod tensors;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use durable::write_with;
-use foreign_text::{first_of, printable_path, read_text};
+use foreign_text::{first_of, printable_path, read_bytes, read_text};
 
 pub use error::Error;
 
@@ -62,7 +61,8 @@ impl Features {
         if let Some(file) = names {
             all.names = names_of_text(file)?;
             all.files.push(file.to_owned());
-            all.check_count(file)?;
+            let rows = all.values.len().checked_div(all.dimension).unwrap_or(0);
+            check_count(file, all.names.len(), rows)?;
         }
         Ok(all)
     }
@@ -78,8 +78,8 @@ impl Features {
             }
             return clip_retrieval::read(path, self);
         }
-        let bytes =
-            fs::read(path).map_err(|error| Error::new(path, format!("cannot be read: {error}")))?;
+        let bytes = read_bytes(path)
+            .map_err(|error| Error::new(path, format!("cannot be read: {error}")))?;
         let read = if has_extension(path, "npz") {
             npz::read(&bytes, named_elsewhere)
         } else if has_extension(path, "safetensors") {
@@ -90,17 +90,17 @@ impl Features {
             Err("does not name its pictures\nhint: name a text file with one name a line, in the order of the rows: --names NAMES.txt".to_owned())
         };
         let (rows, names) = read.map_err(|reason| Error::new(path, reason))?;
-        self.append(path, rows)?;
+        let rows_read = self.append(path, rows)?;
         self.files.push(path.to_owned());
         if !named_elsewhere {
+            check_count(path, names.len(), rows_read)?;
             self.names.extend(names);
-            self.check_count(path)?;
         }
         Ok(())
     }
 
-    /// Appends the rows of the file `path`.
-    fn append(&mut self, path: &Path, rows: Rows) -> Result<(), Error> {
+    /// Appends the rows of the file `path`, and returns their number.
+    fn append(&mut self, path: &Path, rows: Rows) -> Result<usize, Error> {
         if rows.dimension == 0 || rows.values.is_empty() {
             return Err(Error::new(path, "holds no features"));
         }
@@ -114,23 +114,9 @@ impl Features {
             ));
         }
         self.dimension = rows.dimension;
+        let count = rows.values.len() / rows.dimension;
         self.values.extend(rows.values);
-        Ok(())
-    }
-
-    /// Fails unless there is one name for each row; `path` is the file of the last names.
-    fn check_count(&self, path: &Path) -> Result<(), Error> {
-        let (names, rows) =
-            (self.names.len(), self.values.len().checked_div(self.dimension).unwrap_or(0));
-        if names == rows {
-            return Ok(());
-        }
-        Err(Error::new(
-            path,
-            format!(
-                "there are {names} names for {rows} rows of features\nhint: write one name for each row, in the order of the rows"
-            ),
-        ))
+        Ok(count)
     }
 
     /// Writes the values as `.npy` to `path` and the names to the text file beside it.
@@ -140,6 +126,9 @@ impl Features {
     /// # Errors
     /// Fails if a file cannot be written or exists, or a name does not fit a line.
     pub fn save(&self, path: &Path) -> Result<PathBuf, Error> {
+        if !has_extension(path, "npy") {
+            return Err(Error::new(path, "is no name of numpy's file\nhint: end it with .npy"));
+        }
         let names = path.with_extension("txt");
         for file in [path, &names] {
             if file.exists() {
@@ -160,6 +149,19 @@ impl Features {
         durable::write(&names, text.as_bytes()).map_err(|error| not_written(&names, error))?;
         Ok(names)
     }
+}
+
+/// Fails unless there is one name for each row of features; `path` is the file of the names.
+fn check_count(path: &Path, names: usize, rows: usize) -> Result<(), Error> {
+    if names == rows {
+        return Ok(());
+    }
+    Err(Error::new(
+        path,
+        format!(
+            "there are {names} names for {rows} rows of features\nhint: write one name for each row, in the order of the rows"
+        ),
+    ))
 }
 
 /// Returns the lines of a text file.

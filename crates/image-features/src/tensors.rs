@@ -13,7 +13,8 @@ pub(crate) fn read(bytes: &[u8], named_elsewhere: bool) -> Result<(Rows, Vec<Str
     let damaged = |error| format!("is not a complete safetensors file: {error}");
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let found = file.names();
+    let mut found = file.names();
+    found.sort_unstable();
     let name = match *found {
         [only] => only,
         _ => *FEATURES.iter().find(|name| found.contains(name)).ok_or_else(|| {

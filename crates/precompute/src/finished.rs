@@ -16,11 +16,11 @@
 //! The same embeddings of the same files give the same bytes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use foreign_text::open_regular;
 use memmap2::Mmap;
 use pictures::PictureFile;
 use runs::Identity;
@@ -83,8 +83,12 @@ impl Embeddings {
     /// [`Error::Damaged`] for what cannot be read, is cut short or altered, of another version, or
     /// no file of embeddings at all.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let unreadable = |error| damaged(path, format!("cannot be read: {error}"));
-        let file = File::open(path).map_err(unreadable)?;
+        let unreadable = |error| Error::Damaged {
+            path: path.to_owned(),
+            reason: format!("cannot be read: {error}"),
+            hint: "`capsmith precompute` and `import-features` make such files",
+        };
+        let file = open_regular(path).map_err(unreadable)?;
         // SAFETY: a finished file is replaced by renaming, never written to in place.
         let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         Self::parse(path, &bytes).map_err(|reason| damaged(path, reason))
@@ -343,7 +347,7 @@ impl Embeddings {
 const ROWS_AT_ONCE: usize = 1024;
 
 fn damaged(path: &Path, reason: String) -> Error {
-    let hint = "`capsmith precompute` makes such a file; it overwrites none, so move this one away";
+    let hint = "`capsmith precompute` and `import-features` make such files; they overwrite none, so name another or move this one away";
     Error::Damaged { path: path.to_owned(), reason, hint }
 }
 

@@ -30,13 +30,25 @@ pub(crate) fn check(table: &Table, defaults: &Table) -> Result<(), ConfigError> 
     keys.sort_by_key(|key| key.rsplit('.').next() != Some("kind"));
     for key in keys {
         let (Some(value), Some(example)) = (find(table, &key), find(&known, &key)) else {
-            let suggestion = nearest(&key, &dotted_keys(&known)).map(str::to_owned);
+            let suggestion = nearest(&in_full(&key), &dotted_keys(&known)).map(str::to_owned);
             return Err(ConfigError::UnknownKey { key, suggestion });
         };
         check_type(&key, value, example)?;
         check_kind(table, &key)?;
     }
     Ok(())
+}
+
+/// Returns a key with PyTorch's abbreviations written out, which resemble no key of a config.
+fn in_full(key: &str) -> String {
+    const SHORT: [(&str, &str); 4] =
+        [("lr", "learning_rate"), ("wd", "weight_decay"), ("eps", "epsilon"), ("bs", "batch_size")];
+    let (section, name) = key.rsplit_once('.').map_or(("", key), |(section, name)| (section, name));
+    match SHORT.iter().find(|(short, _)| *short == name) {
+        Some((_, full)) if section.is_empty() => (*full).to_owned(),
+        Some((_, full)) => format!("{section}.{full}"),
+        None => key.to_owned(),
+    }
 }
 
 /// Adds the keys that `table` lacks.

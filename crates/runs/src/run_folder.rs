@@ -226,7 +226,20 @@ impl RunFolder {
     /// # Errors
     /// Names the file.
     pub fn begin(&self, config: &Config, provenance: &Provenance) -> Result<(), Error> {
-        let (config, mut provenance) = run_paths::stored(config, provenance, &self.path);
+        self.begin_as(&self.path, config, provenance)
+    }
+
+    /// Begins a run as [`Self::begin`] does, whose folder will be moved to `path`.
+    ///
+    /// # Errors
+    /// Same as [`Self::begin`].
+    pub fn begin_as(
+        &self,
+        path: &Path,
+        config: &Config,
+        provenance: &Provenance,
+    ) -> Result<(), Error> {
+        let (config, mut provenance) = run_paths::stored(config, provenance, path);
         let config = config.to_toml();
         for path in [self.gpt2(), self.keywords(), self.words()] {
             digests::add(&mut provenance.files, &self.path, &path)?;

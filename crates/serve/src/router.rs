@@ -16,7 +16,7 @@ use crate::guard;
 use crate::handlers;
 use crate::openapi;
 
-const ROUTES: &str = "no such route; the routes are GET / (web page), POST /v1/caption, POST /v1/image-to-text/RUN, GET /v1/runs, GET /v1/models, GET /healthz, GET /metrics, GET /openapi.json and GET /docs (their description)";
+const ROUTES: &str = "no such route or method; the routes are GET / (web page), POST /v1/caption, POST /v1/image-to-text/RUN, GET /v1/runs, GET /v1/models, GET /healthz, GET /metrics, GET /openapi.json and GET /docs (their description)";
 
 /// Returns the router of all routes.
 pub(crate) fn router(app: App) -> Router {

@@ -157,7 +157,11 @@ fn decode(text: &str) -> Picture {
         }
         _ => text,
     };
-    let bytes = STANDARD.decode(base64);
+    // `base64` and Python's `encodebytes` break lines.
+    let bytes = match base64.contains(char::is_whitespace) {
+        true => STANDARD.decode(base64.replace(char::is_whitespace, "")),
+        false => STANDARD.decode(base64),
+    };
     bytes
         .map(Bytes::from)
         .map_err(|error| HttpError::bad_request(format!("the picture is not base64: {error}")))

@@ -23,6 +23,9 @@ pub struct Row {
     pub score: Option<f64>,
 }
 
+/// Columns of a CSV table, which are the fields of [`Row`].
+const COLUMNS: [&str; 3] = ["file_name", "text", "score"];
+
 /// Format of a table, by the extension of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -122,6 +125,11 @@ fn rows(format: Format, text: &str) -> Result<Vec<Row>, String> {
         _ if text.trim().is_empty() => Ok(Vec::new()),
         Format::Csv => {
             let mut reader = csv::Reader::from_reader(text.as_bytes());
+            // Without rows nothing else tells a table from another file.
+            let header = reader.headers().map_err(|error| error.to_string())?;
+            if header != &COLUMNS[..] {
+                return Err(format!("its first line is not {}", COLUMNS.join(",")));
+            }
             reader.deserialize().collect::<Result<_, _>>().map_err(|error| error.to_string())
         }
         Format::JsonLines => text

@@ -180,6 +180,10 @@ pub fn evaluate_run(
     };
     let shown = match options.control_seed {
         None => written.clone(),
+        Some(_) if written.len() < 2 => {
+            let text = "a control takes the captions of other images, and the split has one image";
+            return Err(Error::Mismatch(text.to_owned()));
+        }
         Some(seed) => deranged(seed, &written),
     };
     let metrics = &with_training_captions(metrics, &inputs, &captioner.config.system);

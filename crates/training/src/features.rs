@@ -196,7 +196,7 @@ fn row_of_images(rows: &NamedRows, corpus: &Corpus) -> Result<HashMap<usize, usi
         let (values, name) = (row_values(rows, row), &corpus.images[image].file_name);
         if !values.iter().all(|value| value.is_finite()) {
             return Err(format!(
-                "row {row} of the embeddings, of the picture {name}, holds values that are not finite (NaN or infinity)\n\
+                "row {row} of the embeddings, of the picture {name}, holds values that are not finite in 32 bits (NaN, infinity or too large)\n\
                  hint: compute this picture's embedding again, or take the picture out of the file"
             ));
         }

@@ -11,8 +11,8 @@ use foreign_text::{printable, printable_path};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::check_threads;
 use super::scoring::{Note, ScoringArgs};
+use super::{check_threads, refuse_overwriting};
 use crate::clip_score::ClipProtocol;
 use crate::correlate::correlate;
 use crate::judges::{Suite, judge};
@@ -233,6 +233,9 @@ fn run_scores(
     let (Some(references), Some(predictions)) = (&args.references, &args.predictions) else {
         bail!("evaluate needs --references FILE and --predictions FILE");
     };
+    let training = &args.training_captions;
+    let inputs = [&args.references, &args.predictions, training, &args.subset];
+    refuse_overwriting(&[&args.json, &args.per_image], &inputs.map(Option::as_deref))?;
     let mut options = args.scoring.file_options(args.subset.as_deref(), note)?;
     if let Some(path) = &args.training_captions {
         if !options.metrics.contains(&Metric::Diversity) {
@@ -337,6 +340,8 @@ struct Comparison<'a> {
 }
 
 fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
+    let inputs = [args.references.as_deref(), args.subset.as_deref(), Some(&args.a), Some(&args.b)];
+    refuse_overwriting(&[&args.json], &inputs)?;
     let options = args.scoring.file_options(args.subset.as_deref(), note)?;
     let Some(references) = &args.references else {
         bail!("evaluate compare needs --references FILE");
@@ -374,6 +379,8 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::R
 }
 
 fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
+    let inputs = [Some(&*args.references), Some(&args.ratings), args.candidates.as_deref()];
+    refuse_overwriting(&[&args.json], &inputs)?;
     let options = args.scoring.file_options(None, note)?;
     let references = References::read(&args.references)?;
     let ratings = ratings::read(&args.ratings, &args.rating_columns)?;

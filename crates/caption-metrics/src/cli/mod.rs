@@ -8,7 +8,10 @@ mod frequencies;
 mod scoring;
 mod tokenize;
 
+use std::path::{Path, PathBuf};
+
 use anyhow::bail;
+use foreign_text::printable_path;
 
 pub use evaluate::{
     CompareArgs, CorrelateArgs, EvaluateArgs, EvaluateCommand, JudgesArgs, evaluate, print_scores,
@@ -34,9 +37,48 @@ fn check_count(threads: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fails if a file to write is one of those that are read, or is named twice.
+fn refuse_overwriting(
+    outputs: &[&Option<PathBuf>],
+    inputs: &[Option<&Path>],
+) -> anyhow::Result<()> {
+    let outputs: Vec<&Path> = outputs.iter().filter_map(|path| path.as_deref()).collect();
+    for (number, out) in outputs.iter().enumerate() {
+        let earlier = outputs[..number].iter().copied();
+        let mut others = inputs.iter().copied().flatten().chain(earlier);
+        if let Some(other) = others.find(|other| is_same(out, other)) {
+            bail!(
+                "{} would be written over {}; name another file",
+                printable_path(out),
+                printable_path(other)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_file_is_written_over_one_that_is_read_or_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = folder.path().join("captions.json");
+        std::fs::write(&read, "{}").unwrap();
+        let same = Some(folder.path().join("./captions.json"));
+        let (new, other) = (Some(folder.path().join("a.json")), Some(folder.path().join("b.json")));
+        let inputs = [None, Some(&*read)];
+        assert!(refuse_overwriting(&[&new, &other, &None], &inputs).is_ok());
+        for outputs in [[&new, &same], [&new, &new]] {
+            let error = refuse_overwriting(&outputs, &inputs).unwrap_err().to_string();
+            assert!(error.contains("name another file"), "{error}");
+        }
+    }
 
     #[test]
     fn more_threads_than_any_machine_has_are_refused() {

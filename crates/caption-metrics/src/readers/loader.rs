@@ -113,7 +113,7 @@ impl Loader {
         let hint = match (self.side, key) {
             (Side::References, "images") => {
                 "; this looks like a data set file without COCO's \"annotations\": write \
-                 {image: [captions]}, or score a run on it by `capsmith evaluate --run`"
+                 {image: [captions]}, or score a run on it by `capsmith evaluate RUN`"
             }
             _ => "",
         };

@@ -142,7 +142,8 @@ fn csv_rows(mut reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Res
             )
         })
     };
-    let (id, caption) = (column(&["image_id", "image"])?, column(&["caption"])?);
+    let (id, caption) =
+        (column(&["image_id", "image", "file_name"])?, column(&["caption", "text"])?);
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(malformed)? {
         let line = row.position().map_or(0, csv::Position::line);

@@ -10,7 +10,7 @@ use super::numbers::identifier;
 const TOKEN: usize = 1 << 14;
 
 /// The keys whose numbers are identifiers of images.
-const KEYS: [&[u8]; 2] = [b"image_id", b"id"];
+const KEYS: [&[u8]; 3] = [b"image_id", b"image", b"id"];
 
 /// Strict JSON of a Python program's output.
 ///

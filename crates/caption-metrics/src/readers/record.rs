@@ -32,23 +32,33 @@ pub(super) struct Record {
     #[serde(default, deserialize_with = "maybe_id")]
     pub(super) id: Option<String>,
     image_id: Option<Id>,
+    /// Other names of `image_id`, as in Hugging Face's imagefolder.
+    #[serde(default, deserialize_with = "maybe_id")]
+    image: Option<String>,
+    #[serde(default, deserialize_with = "maybe_id")]
+    file_name: Option<String>,
     pub(super) caption: Option<String>,
+    /// Other name of `caption`.
+    #[serde(default, deserialize_with = "maybe_id")]
+    text: Option<String>,
     pub(super) captions: Option<Vec<String>>,
 }
 
 impl Record {
     /// Takes the image's identifier.
     pub(super) fn image(&mut self) -> Result<String, String> {
-        match self.image_id.take() {
-            Some(Id::Text(id)) => Ok(id),
-            None => Err("there is no \"image_id\"".to_owned()),
-        }
+        let id = self.image_id.take().map(|Id::Text(id)| id);
+        id.or_else(|| self.image.take())
+            .or_else(|| self.file_name.take())
+            .ok_or_else(|| "there is no \"image_id\", \"image\" or \"file_name\"".to_owned())
     }
 
     /// Returns the image's identifier and its one caption.
     pub(super) fn into_caption(mut self) -> Result<(String, String), String> {
         let id = self.image()?;
-        let caption = self.caption.ok_or_else(|| format!("image {id:?} has no \"caption\""))?;
+        let caption = self.caption.or(self.text);
+        let caption =
+            caption.ok_or_else(|| format!("image {id:?} has no \"caption\" or \"text\""))?;
         Ok((id, caption))
     }
 }

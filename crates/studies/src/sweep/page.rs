@@ -205,7 +205,7 @@ fn details(sweep: &Sweep, results: &Results, out: &Path) -> Result<Markup, Metri
                 }
                 p { "Train with these values:" }
                 pre.command tabindex="0" {
-                    "capsmith train --config " (folder) "/config.toml --out runs/" (name) "-trial-" (number)
+                    "capsmith train " (folder) "/config.toml --out runs/" (name) "-trial-" (number)
                 }
                 p { "Compare its runs in detail:" }
                 pre.command tabindex="0" { "capsmith report " (runs.join(" ")) }

@@ -59,6 +59,14 @@ pub struct Imported {
     pub tensors: usize,
 }
 
+/// Fails if `file` holds no weights of a captioner.
+///
+/// # Errors
+/// Names the file.
+pub fn check(file: &Path) -> Result<(), Error> {
+    Weights::find(file).map(drop)
+}
+
 /// Creates a finished run with the checkpoint's weights as f32, without optimizer moments.
 ///
 /// # Errors
@@ -92,7 +100,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
     let finished = Position { finished: true, ..Position::default() };
     checkpoint::save_model(&run.checkpoints(), &finished, &weights.read()?)?;
     read_back(&run, import.file, &imported)?;
-    run.begin(&imported.config, &provenance)?;
+    run.begin_as(import.out, &imported.config, &provenance)?;
     staging.keep(import.out)?;
     Ok(imported)
 }

@@ -111,6 +111,10 @@ pub(crate) fn check_examples(
     if examples >= least {
         return Ok(());
     }
+    if examples == 0 && skipped > 0 {
+        let text = "no training picture has an embedding; data.embeddings is of other pictures";
+        return Err(Error::Mismatch(text.to_owned()));
+    }
     Err(Error::Mismatch(format!(
         "the training split has {examples} {what}, fewer than one batch of {}; set a smaller training.batch_size, such as {}, or check data.split",
         training.batch_size,
