@@ -35,6 +35,7 @@ fn unknown_keys_and_malformed_overrides_are_refused_with_a_suggestion() {
         failure(&["train", "--config", &config(), "--set", set, "--out", "/nonexistent/run"])
     };
     assert!(run("training.epoch=3").contains("did you mean `training.epochs`"));
+    assert!(run("optimizer.lr=0.1").contains("did you mean `optimizer.learning_rate`"));
     assert!(run("training.epochs").contains("key=value"));
     assert!(run("training.epochs=none").contains("epochs"));
     let error = failure(&["train", "--config", "/nonexistent/x.toml"]);

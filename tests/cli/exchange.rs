@@ -45,6 +45,8 @@ fn a_checkpoint_of_pythons_captions_is_scored_and_goes_back() {
     let output = success(&[&words[..], &["--heads", "4"]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("MLP from 16 values to 3 prefix vectors"), "{said}");
+    let record = fs::read_to_string(Path::new(&run).join("run.json")).unwrap();
+    assert!(!record.contains("unfinished"), "{record}");
 
     let picture = fs::read_dir(format!("{}/Images", Stage::get().pictures())).unwrap();
     let picture = picture.map(|entry| entry.unwrap().path().display().to_string()).next().unwrap();

@@ -76,7 +76,11 @@ fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
 
     // The page shows what was trained, captioned and scored.
     let page = folder.path().join("report.html");
-    success(&["report", &run_name, "--out", &place(&page)]);
+    let others = folder.path().join("sweeps");
+    std::fs::create_dir(&others).unwrap();
+    let said = success(&["report", &run_name, &place(&others), "--out", &place(&page)]).stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("no run folders: ") && said.contains("sweeps"), "{said}");
     let page = std::fs::read_to_string(&page).unwrap();
     assert!(page.contains(&format!("data-value=\"{}\"", written["corpus"]["BLEU-1"])));
     assert!(page.contains(predictions[0]["caption"].as_str().unwrap()));

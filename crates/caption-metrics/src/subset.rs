@@ -61,7 +61,8 @@ impl Subset {
 fn identifier(value: &RawValue) -> Result<String, String> {
     let json = value.get();
     let text = serde_json::from_str::<String>(json).ok();
-    text.or_else(|| numbers::identifier(json.as_bytes())).ok_or_else(|| {
-        format!("expected image identifiers (strings or numbers), found {}", printable(json))
+    let is_whole = |id: &String| id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    text.or_else(|| numbers::identifier(json.as_bytes()).filter(is_whole)).ok_or_else(|| {
+        format!("expected image identifiers (strings or integers), found {}", printable(json))
     })
 }

@@ -74,6 +74,17 @@ fn every_format_of_predictions_gives_the_same() {
             "a.jsonl",
             "{\"image_id\": 7, \"caption\": \"a dog\"}\n{\"image_id\": \"b\", \"caption\": \"\"}",
         ),
+        // The columns of `capsmith caption --out`, which are Hugging Face's imagefolder's.
+        ("a.csv", "file_name,text,score\n7,a dog,-0.5\nb,\"\",\n"),
+        (
+            "a.jsonl",
+            "{\"image\": 7, \"text\": \"a dog\"}\n{\"file_name\": \"b\", \"text\": \"\", \"score\": 1}",
+        ),
+        (
+            "a.json",
+            r#"[{"image_id": 7, "file_name": "x", "caption": "a dog", "text": "other"},
+                {"image": "b", "file_name": "y", "caption": ""}]"#,
+        ),
         ("a.csv", "caption,image_id\na dog,7\n\"\",b\n"),
         ("a.csv", "caption,image_id\r\na dog,7.0\r\n\"\",b"),
         ("a.tsv", "image\tcaption\n7\ta dog\nb\t\n"),
@@ -136,8 +147,8 @@ fn bad_files_are_named_with_the_place_and_the_remedy() {
         ),
         (
             "a.csv",
-            "image_id,text\n1,a\n",
-            "no column named caption; its columns are \"image_id\", \"text\"",
+            "image_id,words\n1,a\n",
+            "no column named caption or text; its columns are \"image_id\", \"words\"",
         ),
         (
             "a.csv",
@@ -201,6 +212,7 @@ fn what_is_no_text_file_is_refused_in_plain_words() {
         (&utf16[..], "is UTF-16"),
         (&marked, "is UTF-16"),
         (b"\0\0\0\0", "binary"),
+        (b"\x1f\x8b\x08\0", "gunzip"),
         (b"", "a.json: it is empty"),
         (b" \n", "EOF"),
         (b"{\"7\": \"a\0b\"}", "control character"),

@@ -242,13 +242,20 @@ fn missing_pictures_and_empty_and_repeated_captions_are_counted() {
     assert!(shown[0].contains("c.csv:4: 1 captions given twice"), "{}", shown[0]);
     assert_eq!(source.image_files().unwrap().fingerprint, corpus.fingerprint());
     // A row without a caption is an image without captions.
-    let json = "{\"image\": \"a.jpg\", \"text\": null}\n{\"image\": \"b.jpg\", \"text\": \"B\"}\n";
-    let set = data_set(&[("c.jsonl", json)], &["a.jpg", "b.jpg"]);
-    let corpus = table(&set, "c.jsonl", ["", ""]).load().unwrap();
-    assert_eq!(captioned(&corpus), [("b.jpg", vec!["B"])]);
-    let expected =
-        [(WarningKind::EmptyCaption, 1, "a.jpg"), (WarningKind::ImageWithoutCaptions, 1, "a.jpg")];
-    assert_eq!(warnings(&corpus), expected);
+    let row = "{\"image\": \"b.jpg\", \"text\": \"B\"}\n";
+    for json in [
+        format!("{{\"image\": \"a.jpg\", \"text\": null}}\n{row}"),
+        format!("{row}{{\"image\": \"a.jpg\"}}\n"),
+    ] {
+        let set = data_set(&[("c.jsonl", &json)], &["a.jpg", "b.jpg"]);
+        let corpus = table(&set, "c.jsonl", ["", ""]).load().unwrap();
+        assert_eq!(captioned(&corpus), [("b.jpg", vec!["B"])]);
+        let expected = [
+            (WarningKind::EmptyCaption, 1, "a.jpg"),
+            (WarningKind::ImageWithoutCaptions, 1, "a.jpg"),
+        ];
+        assert_eq!(warnings(&corpus), expected);
+    }
 }
 
 #[test]

@@ -66,6 +66,12 @@ fn bad_files_are_named_with_what_to_do() {
 }
 
 #[test]
+fn a_device_is_refused_before_it_is_read() {
+    let error = Features::load(&["/dev/zero".into()], Some(&fixture("names.txt"))).unwrap_err();
+    assert!(error.to_string().contains("is not a regular file"), "{error}");
+}
+
+#[test]
 fn a_file_cut_anywhere_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["f4.npy", "features.npz", "named.safetensors"] {
@@ -92,4 +98,10 @@ fn saved_features_are_read_again() {
     let again = Features::load(std::slice::from_ref(&out), Some(&names)).unwrap();
     assert_eq!((again.names, again.values), (features.names.clone(), features.values.clone()));
     assert!(features.save(&out).unwrap_err().to_string().contains("exists"));
+    // Names must not be written over values, nor values under another format's name.
+    for name in ["out.txt", "new.txt", "new", "new.npz"] {
+        let error = features.save(&folder.path().join(name)).unwrap_err().to_string();
+        assert!(error.contains(".npy"), "{name}: {error}");
+        assert!(name == "out.txt" || !folder.path().join(name).exists());
+    }
 }

@@ -232,6 +232,8 @@ mod tests {
         for (name, text) in [
             ("mine.csv", "image,caption\na.jpg,A dog\n"),
             ("more.csv", "file_name,text,score,mine\na.jpg,A dog,,1\n"),
+            ("header.csv", "image,caption,by\n"),
+            ("notes.csv", "my notes: do not lose\n"),
             ("mine.jsonl", "{\"file_name\": 1}\n"),
             ("mine.json", "{}"),
         ] {

@@ -9,13 +9,14 @@
 //! | `.json` | `[["a dog", "the dog"], …]`, images by position from 0 | `["a dog", …]`, images by position from 0 |
 //! | `.json` | COCO annotations: `{"annotations": [{"image_id": 1, "caption": "a dog"}, …]}`, or that list alone | COCO results: `[{"image_id": 1, "caption": "a dog"}, …]` |
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
-//! | `.csv`, `.txt`; `.tsv` with tabs | a header with `image_id` (or `image`) and `caption`; a row a caption | the same |
+//! | `.csv`, `.txt`; `.tsv` with tabs | a header with `image_id` and `caption`; a row a caption | the same |
 //! | `.txt`, `.token` | `Flickr8k.token.txt`: `a.jpg#0`, a tab, the caption | |
 //! | `.csv` | Flickr30k's `results.csv`: `a.jpg\| 0\| A dog .` below its header | |
 //!
 //! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number
 //! is its decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are
-//! one identifier. Other fields and columns are ignored, and may hold Python's `NaN` and
+//! one identifier. `image` and `file_name` are other names of `image_id`, `text` is one of `caption`,
+//! as `capsmith caption --out` writes them. Other fields and columns are ignored, and may hold Python's `NaN` and
 //! `Infinity`. References of one image may be spread over a file; they are taken together in the
 //! order of the file. In COCO annotations with an `images` list that list gives the order of
 //! images, as in pycocotools, and an image without a caption is an error. A file with any other

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
+use serde_json::value::RawValue;
 
 /// An identifier: a string, or a number, which [`PythonJson`](super::python::PythonJson) quotes.
 #[derive(Deserialize)]
@@ -25,6 +26,11 @@ fn maybe_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     })
 }
 
+/// Returns the text that a field holds, if it is one.
+fn text_of(field: Option<Box<RawValue>>) -> Option<String> {
+    serde_json::from_str(field?.get()).ok()
+}
+
 /// An object of a COCO list or a line of JSONL.
 #[derive(Deserialize)]
 pub(super) struct Record {
@@ -32,15 +38,13 @@ pub(super) struct Record {
     #[serde(default, deserialize_with = "maybe_id")]
     pub(super) id: Option<String>,
     image_id: Option<Id>,
-    /// Other names of `image_id`, as in Hugging Face's imagefolder.
-    #[serde(default, deserialize_with = "maybe_id")]
-    image: Option<String>,
-    #[serde(default, deserialize_with = "maybe_id")]
-    file_name: Option<String>,
+    /// Other names of `image_id`, as in Hugging Face's imagefolder. Not parsed unless needed: where
+    /// there is an `image_id` they may hold anything.
+    image: Option<Box<RawValue>>,
+    file_name: Option<Box<RawValue>>,
     pub(super) caption: Option<String>,
     /// Other name of `caption`.
-    #[serde(default, deserialize_with = "maybe_id")]
-    text: Option<String>,
+    text: Option<Box<RawValue>>,
     pub(super) captions: Option<Vec<String>>,
 }
 
@@ -48,15 +52,15 @@ impl Record {
     /// Takes the image's identifier.
     pub(super) fn image(&mut self) -> Result<String, String> {
         let id = self.image_id.take().map(|Id::Text(id)| id);
-        id.or_else(|| self.image.take())
-            .or_else(|| self.file_name.take())
+        id.or_else(|| text_of(self.image.take()))
+            .or_else(|| text_of(self.file_name.take()))
             .ok_or_else(|| "there is no \"image_id\", \"image\" or \"file_name\"".to_owned())
     }
 
     /// Returns the image's identifier and its one caption.
     pub(super) fn into_caption(mut self) -> Result<(String, String), String> {
         let id = self.image()?;
-        let caption = self.caption.or(self.text);
+        let caption = self.caption.or_else(|| text_of(self.text));
         let caption =
             caption.ok_or_else(|| format!("image {id:?} has no \"caption\" or \"text\""))?;
         Ok((id, caption))
