@@ -72,7 +72,7 @@ fn a_grid_is_ranked_and_a_failed_trial_does_not_stop_the_others() {
     let page = std::fs::read_to_string(out.join("index.html")).unwrap();
     assert!(page.contains("Failed trials") && page.contains("<polyline"), "{page}");
     assert!(page.contains("2 of 3 trials scored, 1 failed; 4 of 6 runs (2 seeds each)"), "{page}");
-    let command = format!("capsmith train {}", out.join("trials").display());
+    let command = format!("capsmith train {}", out.display());
     assert!(page.contains(&command), "the command that uses a trial's values");
     assert_eq!(std::fs::read_dir(out.join("tensorboard")).unwrap().count(), 1 + 6);
 

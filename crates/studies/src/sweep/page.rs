@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use foreign_text::printable_path;
+use foreign_text::{printable_path, shell_command};
 use maud::{Markup, PreEscaped, html};
 use report::Footer;
 use report::plot::{Line, Scale, Style, line_chart};
@@ -188,11 +188,12 @@ fn table(sweep: &Sweep, results: &Results) -> Markup {
 fn details(sweep: &Sweep, results: &Results, out: &Path) -> Result<Markup, MetricsError> {
     let trials = results.trials.iter().enumerate().map(|(rank, trial)| {
         let curves = curves(trial, out)?;
-        let folder = printable_path(out).to_string();
-        let folder = format!("{folder}/{}", trial.folder);
-        let runs: Vec<String> =
-            trial.runs.iter().map(|run| format!("{folder}/seed-{}", run.seed)).collect();
         let (name, number) = (&results.name, trial.trial);
+        let folder = format!("{}/{}", out.display(), trial.folder);
+        let config = format!("{folder}/config.toml");
+        let new_run = format!("runs/{name}-trial-{number}");
+        let mut report = vec!["capsmith".to_owned(), "report".to_owned()];
+        report.extend(trial.runs.iter().map(|run| format!("{folder}/seed-{}", run.seed)));
         Ok(html! {
             details.trial id=(format!("trial-{number}")) open[rank == 0 && trial.mean.is_some()] {
                 summary { "Trial " (number) ": " (results.metric) " " (outcome(trial)) }
@@ -205,10 +206,10 @@ fn details(sweep: &Sweep, results: &Results, out: &Path) -> Result<Markup, Metri
                 }
                 p { "Train with these values:" }
                 pre.command tabindex="0" {
-                    "capsmith train " (folder) "/config.toml --out runs/" (name) "-trial-" (number)
+                    (shell_command(["capsmith", "train", &config, "--out", &new_run]))
                 }
                 p { "Compare its runs in detail:" }
-                pre.command tabindex="0" { "capsmith report " (runs.join(" ")) }
+                pre.command tabindex="0" { (shell_command(&report)) }
                 (curves)
             }
         })
