@@ -93,7 +93,7 @@ fn only_images_with_a_prediction_are_scored_where_asked_to() {
     let none = Predictions::new(Vec::<(String, String)>::new()).unwrap();
     assert!(matches!(evaluate(&r, &none, &options), Err(Error::NoImages)));
 
-    for ids in ["3\n1\r\n\n", "3.0\n1", r#"["1", 3]"#, r#"[1.0, 3]"#] {
+    for ids in ["3\n1\r\n\n", "3.0\n1", r#"["1", 3]"#, "[1.0, 3]"] {
         let subset = subset(ids).unwrap();
         let all = Predictions::new([("1", "a"), ("2", "b"), ("3", "c"), ("9", "d")]).unwrap();
         let found = evaluate(&r, &all, &Options { subset, ..Options::default() }).unwrap();

@@ -101,9 +101,8 @@ impl TrainingOptions {
             }
             let batch = make_batch(step)?;
             let dropout = seeds::derive(self.seed, Purpose::Dropout, step);
-            let computed = memory::within("use a smaller --batch-size", || {
-                Ok(learner.compute(&[batch], step, dropout)?)
-            })?;
+            let advice = "use a smaller --batch-size";
+            let computed = memory::within(advice, || learner.compute(&[batch], step, dropout))?;
             let loss = computed.loss.double_value(&[]);
             if !loss.is_finite() {
                 return Err(Error::Mismatch(format!(

@@ -158,9 +158,10 @@ fn decode(text: &str) -> Picture {
         _ => text,
     };
     // `base64` and Python's `encodebytes` break lines.
-    let bytes = match base64.contains(char::is_whitespace) {
-        true => STANDARD.decode(base64.replace(char::is_whitespace, "")),
-        false => STANDARD.decode(base64),
+    let bytes = if base64.contains(char::is_whitespace) {
+        STANDARD.decode(base64.replace(char::is_whitespace, ""))
+    } else {
+        STANDARD.decode(base64)
     };
     bytes
         .map(Bytes::from)

@@ -127,7 +127,7 @@ fn rows(format: Format, text: &str) -> Result<Vec<Row>, String> {
             let mut reader = csv::Reader::from_reader(text.as_bytes());
             // Without rows nothing else tells a table from another file.
             let header = reader.headers().map_err(|error| error.to_string())?;
-            if header != &COLUMNS[..] {
+            if *header != COLUMNS[..] {
                 return Err(format!("its first line is not {}", COLUMNS.join(",")));
             }
             reader.deserialize().collect::<Result<_, _>>().map_err(|error| error.to_string())

@@ -197,13 +197,12 @@ impl Family {
     pub fn open(name: &str) -> Result<Self, FamilyError> {
         let built_in = Config::built_in_text(&format!("{name}/recipe.toml"));
         let is_built_in = built_in.is_some();
-        let recipe = match built_in {
-            Some(text) => text.to_owned(),
-            None => {
-                let path = Path::new(name).join("recipe.toml");
-                let read = std::fs::read_to_string(&path);
-                read.map_err(|source| FamilyError::Read { path, source })?
-            }
+        let recipe = if let Some(text) = built_in {
+            text.to_owned()
+        } else {
+            let path = Path::new(name).join("recipe.toml");
+            let read = std::fs::read_to_string(&path);
+            read.map_err(|source| FamilyError::Read { path, source })?
         };
         let wrong = |reason: String| FamilyError::Recipe { name: name.to_owned(), reason };
         let recipe: Recipe =
