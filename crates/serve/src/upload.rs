@@ -247,3 +247,18 @@ impl<'de> Visitor<'de> for TextsVisitor {
         Ok(Texts(texts))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_may_have_line_breaks_and_a_head() {
+        for text in ["cGljdHVyZQ==", "cGlj\ndHVy\r\nZQ==\n", "data:image/png;base64,cGljdHVyZQ=="] {
+            assert_eq!(&decode(text).unwrap()[..], b"picture", "{text}");
+        }
+        for text in ["cGlj-HVyZQ==", "data:image/png,cGljdHVyZQ=="] {
+            assert!(decode(text).is_err(), "{text}");
+        }
+    }
+}
