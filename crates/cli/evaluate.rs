@@ -55,8 +55,8 @@ pub struct Args {
     /// [default: the run's, f32]
     #[arg(long, value_parser = dtype::names(), requires = "of_run")]
     dtype: Option<String>,
-    /// Checkpoint of the run. [default: newest, or best if the run stops early by the loss on held-out
-    /// captions]
+    /// Checkpoint of the run. [default: newest, or best if the run stops early by the loss on
+    /// held-out captions]
     #[arg(long, value_enum, requires = "of_run")]
     checkpoint: Option<CheckpointChoice>,
     /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or keywords.selected
@@ -192,8 +192,8 @@ fn check_file_options(files: &EvaluateArgs) -> anyhow::Result<()> {
 pub enum CheckpointChoice {
     /// The newest checkpoint.
     Newest,
-    /// The checkpoint of the epoch with the lowest loss on held-out captions, or on its last batch where
-    /// none are held out.
+    /// The checkpoint of the epoch with the lowest loss on held-out captions, or on its last batch
+    /// where none are held out.
     Best,
 }
 

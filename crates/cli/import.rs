@@ -79,6 +79,9 @@ pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     }
     let imported = Options::from_environment()?.cache.with_file_name("capsmith-imported");
     let run = imported.join(durable::digests::of_file(&path)?);
+    if run.exists() {
+        return Ok(run);
+    }
     durable::create_dir_all(&imported)?;
     // Of several processes that need the import, one makes it.
     let _lock = durable::wait_for_lock(&imported.join("lock"))?;

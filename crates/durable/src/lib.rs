@@ -79,8 +79,8 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 /// Writes `contents` to `path`, all or nothing.
 ///
 /// # Errors
-/// Names `path`, which keeps its previous contents, or has the new ones if only the folder could not
-/// be synced.
+/// Names `path`, which keeps its previous contents, or has the new ones if only the folder could
+/// not be synced.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(contents))
 }

@@ -1,8 +1,8 @@
 //! The thread that owns the models, and its bounded queue.
 //!
 //! A request reserves a queue slot before its image is decoded, which bounds memory and avoids
-//! useless work. The thread captions all waiting images as one batch, up to the batch size. An error
-//! or panic fails only that batch.
+//! useless work. The thread captions all waiting images as one batch, up to the batch size. An
+//! error or panic fails only that batch.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -15,12 +15,12 @@
 //!
 //! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number
 //! is its decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are
-//! one identifier. `image` and `file_name` are other names of `image_id`, `text` is one of `caption`,
-//! as `capsmith caption --out` writes them. Other fields and columns are ignored, and may hold Python's `NaN` and
-//! `Infinity`. References of one image may be spread over a file; they are taken together in the
-//! order of the file. In COCO annotations with an `images` list that list gives the order of
-//! images, as in pycocotools, and an image without a caption is an error. A file with any other
-//! extension is read as JSON.
+//! one identifier. `image` and `file_name` are other names of `image_id`, `text` is one of
+//! `caption`, as `capsmith caption --out` writes them. Other fields and columns are ignored, and
+//! may hold Python's `NaN` and `Infinity`. References of one image may be spread over a file; they
+//! are taken together in the order of the file. In COCO annotations with an `images` list that list
+//! gives the order of images, as in pycocotools, and an image without a caption is an error. A file
+//! with any other extension is read as JSON.
 
 mod flickr;
 mod loader;

@@ -21,8 +21,8 @@
 //! # Half precision
 //!
 //! With [`tch::Kind::Half`] or [`tch::Kind::BFloat16`], weights and hidden states have that type;
-//! libtorch accumulates in f32 inside attention and norms, and inside matrix products but for sums of
-//! parts that cuBLAS may round to the type, as under PyTorch's defaults. PyTorch's autocast,
+//! libtorch accumulates in f32 inside attention and norms, and inside matrix products but for sums
+//! of parts that cuBLAS may round to the type, as under PyTorch's defaults. PyTorch's autocast,
 //! with which the paper computed its embeddings, keeps weights in f32 and rounds only the inputs of
 //! products. Its norms return f32, so the residual stream stays f32, while here it is rounded twice
 //! per layer. On a ViT-B/32 with random weights the relative distance of embeddings from f32 is

@@ -218,8 +218,8 @@ impl MergeRnn {
     }
 }
 
-/// Moves an LSTM's weights into one piece of memory, as cuDNN wants them; it would copy them at each
-/// call otherwise. Does nothing without cuDNN.
+/// Moves an LSTM's weights into one piece of memory, as cuDNN wants them; it would copy them at
+/// each call otherwise. Does nothing without cuDNN.
 fn share_memory(weights: &[&Tensor; 4], inputs: i64, size: i64) {
     const LSTM: i64 = 2;
     if weights[0].device().is_cuda() && Cuda::cudnn_is_available() {

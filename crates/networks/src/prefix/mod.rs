@@ -147,7 +147,8 @@ impl ClipCaptioner {
     /// the batch has no target ([`TokenBatch::targets`] is 0).
     ///
     /// # Panics
-    /// When a caption is longer than [`Gpt2Config::tokens_after`] the prefix, an id is not below `vocab_size`,
+    /// When a caption is longer than [`Gpt2Config::tokens_after`] the prefix, an id is not below
+    /// `vocab_size`,
     /// an image has no embedding, or `batch` was made for another prefix length.
     pub fn caption_loss<'m>(
         &'m self,

@@ -93,7 +93,7 @@ pub struct RunResult {
 pub struct Measured {
     /// Epochs of training.
     pub epochs: u64,
-    /// Scores, and the loss on held-out captions if there are held-out captions.
+    /// Scores, and the loss on held-out captions if there are any.
     pub values: BTreeMap<String, f64>,
 }
 
