@@ -148,8 +148,7 @@ impl ClipCaptioner {
     ///
     /// # Panics
     /// When a caption is longer than [`Gpt2Config::tokens_after`] the prefix, an id is not below
-    /// `vocab_size`,
-    /// an image has no embedding, or `batch` was made for another prefix length.
+    /// `vocab_size`, an image has no embedding, or `batch` was made for another prefix length.
     pub fn caption_loss<'m>(
         &'m self,
         embeddings: &'m Tensor,
