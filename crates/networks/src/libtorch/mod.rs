@@ -40,7 +40,7 @@ fn check(error: *mut c_char) -> Result<(), TchError> {
 /// Returns the tensor that `call` writes to its argument.
 ///
 /// # Safety
-/// Where it returns no error, `call` must write a tensor that nobody else owns.
+/// `call` must write a tensor that nobody else owns, unless it returns an error.
 unsafe fn returned(
     call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
 ) -> Result<Tensor, TchError> {
