@@ -235,7 +235,8 @@ fn run_scores(
     };
     let training = &args.training_captions;
     let inputs = [&args.references, &args.predictions, training, &args.subset];
-    refuse_overwriting(&[&args.json, &args.per_image], &inputs.map(Option::as_deref))?;
+    let outputs = [args.json.as_deref(), args.per_image.as_deref()];
+    refuse_overwriting(&outputs, &inputs.map(Option::as_deref))?;
     let mut options = args.scoring.file_options(args.subset.as_deref(), note)?;
     if let Some(path) = &args.training_captions {
         if !options.metrics.contains(&Metric::Diversity) {
@@ -341,7 +342,7 @@ struct Comparison<'a> {
 
 fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
     let inputs = [args.references.as_deref(), args.subset.as_deref(), Some(&args.a), Some(&args.b)];
-    refuse_overwriting(&[&args.json], &inputs)?;
+    refuse_overwriting(&[args.json.as_deref()], &inputs)?;
     let options = args.scoring.file_options(args.subset.as_deref(), note)?;
     let Some(references) = &args.references else {
         bail!("evaluate compare needs --references FILE");
@@ -380,7 +381,7 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::R
 
 fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyhow::Result<()> {
     let inputs = [Some(&*args.references), Some(&args.ratings), args.candidates.as_deref()];
-    refuse_overwriting(&[&args.json], &inputs)?;
+    refuse_overwriting(&[args.json.as_deref()], &inputs)?;
     let options = args.scoring.file_options(None, note)?;
     let references = References::read(&args.references)?;
     let ratings = ratings::read(&args.ratings, &args.rating_columns)?;

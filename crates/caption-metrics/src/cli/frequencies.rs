@@ -33,7 +33,7 @@ pub struct FrequenciesArgs {
 /// Fails with what is wrong with the input, and writes nothing then.
 pub fn count_frequencies(args: &FrequenciesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     check_threads()?;
-    refuse_overwriting(&[&Some(args.out.clone())], &[Some(&args.references)])?;
+    refuse_overwriting(&[Some(&args.out)], &[Some(&args.references)])?;
     let references = References::read(&args.references)?;
     let frequencies = CiderFrequencies::new(&references, args.tokenizer)
         .map_err(|error| error.in_file(&args.references))?;

@@ -8,7 +8,7 @@ mod frequencies;
 mod scoring;
 mod tokenize;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use foreign_text::printable_path;
@@ -38,11 +38,8 @@ fn check_count(threads: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// Fails if a file to write is one of those that are read, or is named twice.
-fn refuse_overwriting(
-    outputs: &[&Option<PathBuf>],
-    inputs: &[Option<&Path>],
-) -> anyhow::Result<()> {
-    let outputs: Vec<&Path> = outputs.iter().filter_map(|path| path.as_deref()).collect();
+fn refuse_overwriting(outputs: &[Option<&Path>], inputs: &[Option<&Path>]) -> anyhow::Result<()> {
+    let outputs: Vec<&Path> = outputs.iter().copied().flatten().collect();
     for (number, out) in outputs.iter().enumerate() {
         let earlier = outputs[..number].iter().copied();
         let mut others = inputs.iter().copied().flatten().chain(earlier);
@@ -70,11 +67,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let read = folder.path().join("captions.json");
         std::fs::write(&read, "{}").unwrap();
-        let same = Some(folder.path().join("./captions.json"));
-        let (new, other) = (Some(folder.path().join("a.json")), Some(folder.path().join("b.json")));
+        let [same, new, other] =
+            ["./captions.json", "a.json", "b.json"].map(|name| folder.path().join(name));
         let inputs = [None, Some(&*read)];
-        assert!(refuse_overwriting(&[&new, &other, &None], &inputs).is_ok());
-        for outputs in [[&new, &same], [&new, &new]] {
+        assert!(refuse_overwriting(&[Some(&new), Some(&other), None], &inputs).is_ok());
+        for second in [&same, &new] {
+            let outputs = [Some(&*new), Some(second)];
             let error = refuse_overwriting(&outputs, &inputs).unwrap_err().to_string();
             assert!(error.contains("name another file"), "{error}");
         }
