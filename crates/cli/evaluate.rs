@@ -15,7 +15,7 @@ use keywords::TextEncoder;
 use launchers::ProcessRank;
 use recipes::{Config, System};
 use runs::metrics::ScoredSplit;
-use runs::{RunFolder, checkpoints};
+use runs::{RunFolder, ScoredCaptions, checkpoints};
 use tch::{Device, Kind};
 use training::captioner::Captioner;
 use training::evaluate::{EvaluateOptions, Evaluated, evaluate_run};
@@ -155,11 +155,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             scored.evaluation.add_confidence(Resampling { resamples, seed });
         }
         terminal::say(&format!("files in {}", printable_path(&scored.folder)));
-        if let Some(choice) = &scored.choice {
+        let choice = scored.best_of.map(ScoredCaptions::choice);
+        if let Some(choice) = &choice {
             writeln!(out, "{choice}")?;
         }
         print_scores(&scored.evaluation.summary, &mut out)?;
-        all.insert(scored.choice.unwrap_or_default(), serde_json::to_value(&scored.evaluation)?);
+        all.insert(choice.unwrap_or_default(), serde_json::to_value(&scored.evaluation)?);
     }
     if let Some(path) = &args.files.json {
         // A single choice has no name.

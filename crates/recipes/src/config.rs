@@ -202,7 +202,7 @@ impl Config {
             }
             System::Sbg(_) => {
                 title += ", ";
-                title += &System::choice_title(decoding.strategy.continuations() as u64);
+                title += &System::choice_title(decoding.strategy.continuations());
             }
             System::MergeRnn(_) => {}
         }

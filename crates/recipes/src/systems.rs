@@ -43,7 +43,7 @@ impl System {
 
     /// Returns the paper's name of a choice among `among` captions.
     #[must_use]
-    pub fn choice_title(among: u64) -> String {
+    pub fn choice_title(among: usize) -> String {
         match among {
             1 => "one caption".to_owned(),
             _ => format!("top-{among}"),

@@ -9,6 +9,7 @@ use foreign_text::printable_path;
 use recipes::{Config, System};
 use runs::ImageKeywords;
 use runs::RunFolder;
+use runs::ScoredCaptions;
 use runs::ScoresFile;
 use runs::checkpoints;
 use runs::metrics::{self, EpochRecord, EpochScores, StepRecord};
@@ -210,16 +211,12 @@ fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
 }
 
-/// Parts of an evaluation folder's name: `test`, `test-best-of-2`, `test-shuffled-best-of-2`,
-/// `num_beams=5/test`.
+/// Parts of an evaluation folder's path: `test`, `test-best-of-2`, `num_beams=5/test`.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
-    /// Changed settings, or the split if it is not the test split; empty for official scores.
+    /// Changed settings, or the name if it is not of the test split; empty for official scores.
     variant: String,
-    control: bool,
-    /// Number at the end of the choice, so that 10 sorts after 2.
-    among: u64,
-    choice: String,
+    captions: ScoredCaptions,
 }
 
 impl Kind {
@@ -228,24 +225,12 @@ impl Kind {
         let changed = folder.parent().filter(|parent| *parent != root).and_then(Path::file_name);
         let mut variant: Vec<&str> =
             changed.and_then(|changed| changed.to_str()).into_iter().collect();
-        let rest = name.strip_prefix("test").unwrap_or_else(|| {
+        let captions = name.strip_prefix("test").and_then(ScoredCaptions::parse);
+        if captions.is_none() {
             variant.push(&name);
-            ""
-        });
-        let (control, rest) = match rest.strip_prefix("-shuffled") {
-            Some(rest) => (true, rest),
-            None => (false, rest),
-        };
-        let choice = rest.trim_start_matches('-').replace('-', " ");
-        let among = choice.rsplit(' ').next().and_then(|last| last.parse().ok()).unwrap_or(0);
-        Self { variant: variant.join(" "), control, among, choice }
+        }
+        Self { variant: variant.join(" "), captions: captions.unwrap_or_default() }
     }
-}
-
-/// Returns the paper's name of a choice among several captions.
-fn choice_title(choice: String) -> String {
-    let among = choice.strip_prefix("best of ").and_then(|among| among.parse().ok());
-    among.map_or(choice, System::choice_title)
 }
 
 fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation, Error> {
@@ -269,11 +254,13 @@ fn evaluation(run: &Path, folder: &Path, step: Option<u64>) -> Result<Evaluation
         Ok(Captioned { picture: picture.to_owned(), caption, references, scores: scores.clone() })
     });
     let captions = captions.collect::<Result<_, Error>>()?;
-    let Kind { control, choice, variant, .. } = Kind::of(&run.join("evaluation"), folder);
+    let Kind { captions: ScoredCaptions { control, best_of }, variant } =
+        Kind::of(&run.join("evaluation"), folder);
     let used = scores.checkpoint.map(|checkpoint| checkpoint.step);
     let other = used.zip(step).filter(|(used, step)| used != step && !variant.contains("step="));
     let other = other.map(|(used, step)| format!("step {used} of {step}"));
-    let parts = [choice_title(choice), variant.replace(',', ", ")];
+    let choice = best_of.map(System::choice_title).unwrap_or_default();
+    let parts = [choice, variant.replace(',', ", ")];
     let choice: Vec<String> =
         parts.into_iter().filter(|part| !part.is_empty()).chain(other).collect();
     Ok(Evaluation {
@@ -298,9 +285,7 @@ mod tests {
 
     #[test]
     fn choices_have_the_names_of_the_paper() {
-        let titles = ["best of 1", "best of 5", "shuffled", ""];
-        let titles = titles.map(|choice| choice_title(choice.to_owned()));
-        assert_eq!(titles, ["one caption", "top-5", "shuffled", ""]);
+        assert_eq!([1, 5].map(System::choice_title), ["one caption", "top-5"]);
     }
 
     #[test]
@@ -329,9 +314,6 @@ mod tests {
             ]
         );
         let variant = kind("num_beams=5/test-shuffled-best-of-2");
-        assert_eq!(
-            (variant.choice.as_str(), variant.variant.as_str()),
-            ("best of 2", "num_beams=5")
-        );
+        assert_eq!((variant.captions.best_of, variant.variant.as_str()), (Some(2), "num_beams=5"));
     }
 }

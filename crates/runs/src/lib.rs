@@ -25,6 +25,7 @@ pub mod metrics;
 mod provenance;
 mod run_folder;
 mod run_paths;
+mod scored_captions;
 pub mod scores_file;
 
 pub use embeddings_identity::{Dtype, Identity, Network};
@@ -33,4 +34,5 @@ pub use hardware::Hardware;
 pub use image_keywords::{ImageKeywords, Keyword, KeywordsIdentity};
 pub use provenance::Provenance;
 pub use run_folder::RunFolder;
+pub use scored_captions::ScoredCaptions;
 pub use scores_file::{ScoreSettings, ScoreTags, ScoresFile, UsedCheckpoint};

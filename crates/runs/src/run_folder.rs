@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::hardware::Hardware;
 use crate::provenance::Provenance;
 use crate::run_paths;
+use crate::scored_captions::ScoredCaptions;
 
 const CONFIG: &str = "config.toml";
 
@@ -118,13 +119,11 @@ impl RunFolder {
     /// # Errors
     /// Fails if the config cannot be read, or names the command if the run has no such scores.
     pub fn official_evaluation(&self) -> Result<PathBuf, Error> {
-        let name = match self.config()?.system {
-            System::Sbg(system) => {
-                format!("test-best-of-{}", system.reranking.best_of.iter().max().unwrap_or(&1))
-            }
-            System::ClipPrefix(_) | System::MergeRnn(_) => "test".to_owned(),
+        let best_of = match self.config()?.system {
+            System::Sbg(system) => system.reranking.best_of.iter().max().copied(),
+            System::ClipPrefix(_) | System::MergeRnn(_) => None,
         };
-        let folder = self.evaluation(&name);
+        let folder = ScoredCaptions { control: false, best_of }.folder(&self.evaluation("test"));
         if folder.is_dir() {
             return Ok(folder);
         }

@@ -40,15 +40,6 @@ fn decoding_kind(dtype: DecodingDtype) -> Kind {
     }
 }
 
-/// Choice of an image's caption among those written for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// Name, such as `best-of-2`, if there are several ways.
-    pub name: Option<String>,
-    /// Number of captions, from the first, of which the best is chosen.
-    pub among: usize,
-}
-
 impl Captioner {
     /// Loads a checkpoint of a run; `sets` of `KEY=VALUE` override its decoding.
     ///
@@ -213,16 +204,14 @@ impl Captioner {
         self.writer.keyword_selector()
     }
 
-    /// Returns the choices of captions to score.
+    /// Returns of how many captions of an image, from the first, the best is scored.
+    ///
+    /// There may be several such numbers; `None` is the caption of a system that writes one.
     #[must_use]
-    pub fn choices(&self) -> Vec<Choice> {
+    pub fn best_of(&self) -> Vec<Option<usize>> {
         match &self.config.system {
-            System::Sbg(system) => {
-                let name = |among: &usize| Some(format!("best-of-{among}"));
-                let choice = |among: &usize| Choice { name: name(among), among: *among };
-                system.reranking.best_of.iter().map(choice).collect()
-            }
-            _ => vec![Choice { name: None, among: usize::MAX }],
+            System::Sbg(system) => system.reranking.best_of.iter().copied().map(Some).collect(),
+            _ => vec![None],
         }
     }
 }

@@ -11,7 +11,7 @@ use runs::metrics::{EpochScores, SampleCaption, ScoredSplit};
 use runs::{RunFolder, checkpoints};
 use tch::Device;
 
-use crate::captioner::{Captioner, Choice};
+use crate::captioner::Captioner;
 use crate::error::Error;
 use crate::evaluate::{choose_captions, image_inputs, scores, scoring_tokenizer};
 use crate::inputs::Inputs;
@@ -75,8 +75,7 @@ impl ScoredImages {
             0,
         );
         let written = captioner.caption_with(&to_caption, &captioner.config.decoding, progress)?;
-        let choice = Choice { name: None, among: usize::MAX };
-        let captions = choose_captions(inputs, &config.system, &self.images, &written, &choice);
+        let captions = choose_captions(inputs, &config.system, &self.images, &written, None);
         let options =
             Options { tokenizer: scoring_tokenizer(&config.system), ..Options::default() };
         let scores = scores(&captions, &options)?.summary.corpus;

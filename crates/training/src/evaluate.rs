@@ -10,10 +10,12 @@ use launchers::ProcessRank;
 use progress::Progress;
 use recipes::{Config, System};
 use runs::metrics::ScoredSplit;
-use runs::{RunFolder, ScoreSettings, ScoreTags, ScoresFile, checkpoints, scores_file};
+use runs::{
+    RunFolder, ScoreSettings, ScoreTags, ScoredCaptions, ScoresFile, checkpoints, scores_file,
+};
 use tch::Device;
 
-use crate::captioner::{Captioner, Choice};
+use crate::captioner::Captioner;
 use crate::captions::{Caption, ImageInputs, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
@@ -81,8 +83,8 @@ pub enum Evaluated {
 
 /// Scored split.
 pub struct Scored {
-    /// Name of the choice of captions, such as `best-of-2`, if there are several.
-    pub choice: Option<String>,
+    /// Number of captions of an image of which the best is scored; `None` if it has one caption.
+    pub best_of: Option<usize>,
     /// Folder of the files.
     pub folder: PathBuf,
     /// Scores.
@@ -125,14 +127,12 @@ pub fn evaluate_run(
     }
     let to_caption = image_inputs(&inputs, captioner, &images)?;
     let mut settings = settings(folder, captioner, split, metrics)?;
-    let controlled = |folder: &Path| match options.control_seed {
-        None => folder.to_owned(),
-        Some(_) => with_ending(folder, "shuffled"),
-    };
+    let control = options.control_seed.is_some();
+    let controlled = |folder: &Path| ScoredCaptions { control, best_of: None }.folder(folder);
     let official = folder.evaluation(&split.to_string());
     let all_metrics = folder_of(&settings, folder);
     if options.keeps_metrics
-        && has_more_metrics(&of_choice(&controlled(&all_metrics), captioner), metrics)
+        && has_more_metrics(&first_scores(&controlled(&all_metrics), captioner), metrics)
     {
         let metrics = Metric::ALL.into_iter().filter(|metric| metrics.metrics.contains(metric));
         let names: Vec<&str> = metrics.map(Metric::name).collect();
@@ -187,17 +187,14 @@ pub fn evaluate_run(
         Some(seed) => deranged(seed, &written),
     };
     let metrics = &with_training_captions(metrics, &inputs, &captioner.config.system);
-    let scored = captioner.choices().into_iter().map(|choice| {
-        let folder = match &choice.name {
-            None => out.clone(),
-            Some(choice) => with_ending(&out, choice),
-        };
+    let scored = captioner.best_of().into_iter().map(|best_of| {
+        let folder = ScoredCaptions { control: false, best_of }.folder(&out);
         let system = &captioner.config.system;
-        let captions = choose_captions(&inputs, system, &images, &shown, &choice);
+        let captions = choose_captions(&inputs, system, &images, &shown, best_of);
         let evaluation = scores(&captions, metrics)?;
         let scored = captions.iter().map(CaptionedImage::scored);
         scores_file::write(&folder, Some(&tags), scored, &evaluation)?;
-        Ok(Scored { choice: choice.name, folder, evaluation, captions })
+        Ok(Scored { best_of, folder, evaluation, captions })
     });
     let scored: Vec<Scored> = scored.collect::<Result<_, Error>>()?;
     if let Some(merging) = merging {
@@ -240,10 +237,10 @@ fn folder_of(settings: &ScoreSettings, run: &RunFolder) -> PathBuf {
     }
 }
 
-/// Returns the folder of one choice of captions, of which `folder` holds all.
-fn of_choice(folder: &Path, captioner: &Captioner) -> PathBuf {
-    let name = captioner.choices().into_iter().find_map(|choice| choice.name);
-    name.map_or_else(|| folder.to_owned(), |name| with_ending(folder, &name))
+/// Returns the folder of a run's first scores, where all its captions are in `folder`.
+fn first_scores(folder: &Path, captioner: &Captioner) -> PathBuf {
+    let best_of = captioner.best_of().into_iter().flatten().next();
+    ScoredCaptions { control: false, best_of }.folder(folder)
 }
 
 /// Returns true if a folder has scores by other metrics than these.
@@ -254,12 +251,6 @@ fn has_more_metrics(folder: &Path, metrics: &Options) -> bool {
         scores.corpus.keys().any(|name| !names.contains(&name.as_str()))
             || scores.diversity.is_some() && !metrics.metrics.contains(&Metric::Diversity)
     })
-}
-
-fn with_ending(folder: &Path, ending: &str) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(format!("-{ending}"));
-    folder.with_file_name(name)
 }
 
 /// Fails if data of the run are not there, with the option that names them.
@@ -284,7 +275,7 @@ fn check_paths(captioner: &Captioner, run: &RunFolder, split: ScoredSplit) -> Re
         Some(("data set", &data.dataset, "--dataset DIR"))
     };
     let Some((name, path, option)) = missing else { return Ok(()) };
-    let scored = of_choice(&run.evaluation(&split.to_string()), captioner);
+    let scored = first_scores(&run.evaluation(&split.to_string()), captioner);
     let [references, predictions] =
         ["references.json", "predictions.json"].map(|name| scored.join(name));
     let instead = if references.exists() && predictions.exists() {
@@ -352,18 +343,20 @@ fn check_keywords(selected: &ImageKeywords, captioner: &Captioner) -> Result<(),
     )))
 }
 
-/// Returns each image with the best of its captions by `choice`.
+/// Returns each image with the best of its first `best_of` captions, by default of all.
 pub(crate) fn choose_captions(
     inputs: &Inputs,
     system: &System,
     images: &[usize],
     written: &[Vec<Caption>],
-    choice: &Choice,
+    best_of: Option<usize>,
 ) -> Vec<CaptionedImage> {
     let captioned = images.iter().zip(written).map(|(&image, captions)| CaptionedImage {
         file_name: inputs.corpus.images[image].file_name.clone(),
         references: inputs.references(image, system),
-        prediction: best(captions, choice.among).map(|best| best.text.clone()).unwrap_or_default(),
+        prediction: best(captions, best_of.unwrap_or(usize::MAX))
+            .map(|best| best.text.clone())
+            .unwrap_or_default(),
     });
     captioned.collect()
 }

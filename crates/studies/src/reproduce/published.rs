@@ -1,5 +1,7 @@
 //! Published scores of the paper.
 
+use runs::ScoredCaptions;
+
 /// A table of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
@@ -124,13 +126,13 @@ impl Row {
     /// Returns the name of its folder, or that of its control, under a run's `evaluation/`.
     #[must_use]
     pub fn evaluation(self, control: bool) -> String {
-        let choice = match self {
-            Self::Sbg1 => "-best-of-1",
-            Self::Sbg2 => "-best-of-2",
-            Self::Sbg5 => "-best-of-5",
-            _ => "",
+        let best_of = match self {
+            Self::Sbg1 => Some(1),
+            Self::Sbg2 => Some(2),
+            Self::Sbg5 => Some(5),
+            _ => None,
         };
-        format!("test{}{choice}", if control { "-shuffled" } else { "" })
+        format!("test{}", ScoredCaptions { control, best_of })
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use recipes::{Config, System};
+use runs::ScoredCaptions;
 use runs::metrics::ScoredSplit;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -210,7 +211,7 @@ impl Sweep {
         }
         let choices: Vec<String> = match &trial.config.system {
             System::Sbg(system) if self.is_by_score() => {
-                system.reranking.best_of.iter().map(|best| format!("best-of-{best}")).collect()
+                system.reranking.best_of.iter().map(|&best| ScoredCaptions::choice(best)).collect()
             }
             _ => Vec::new(),
         };

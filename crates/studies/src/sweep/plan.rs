@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::printable_path;
 use recipes::{ClipPrefix, Config, Data, Sbg, System, Tokenizer};
+use runs::ScoredCaptions;
 
 use super::Error;
 use super::definition::{Sweep, Trial};
@@ -61,6 +62,13 @@ impl Planner<'_> {
             Some(epochs) => format!("{part}-epoch-{epochs}"),
         };
         self.run_folder(goal.trial, goal.seed).join("evaluation").join(name)
+    }
+
+    /// Returns the folder of the scores that rank a run at a rung.
+    pub fn scored(&self, goal: Goal) -> PathBuf {
+        let choice = self.sweep.choice.as_ref();
+        let captions = choice.and_then(|choice| ScoredCaptions::parse(&format!("-{choice}")));
+        captions.unwrap_or_default().folder(&self.evaluation(goal))
     }
 
     /// Returns the plan that reaches these goals, with the rungs below each.
@@ -140,7 +148,7 @@ impl Planner<'_> {
             name: name("evaluate"),
             arguments,
             after: vec![train],
-            outputs: vec![scored(&out, self.sweep.choice.as_deref())],
+            outputs: vec![self.scored(goal)],
             check: match stop {
                 Some(epochs) => Check::Scores { run: run.clone(), epochs },
                 None => Check::Contents,
@@ -286,14 +294,6 @@ fn check_keyword_names(config: &Config) -> Result<(), String> {
         return Ok(());
     }
     Err("keywords.labels and keywords.encyclopedia do not exist, and the sweep can only create them as labels.json and encyclopedia.json in one folder".into())
-}
-
-/// Returns the folder of scores of a choice, as `capsmith evaluate` names it.
-pub(super) fn scored(evaluation: &Path, choice: Option<&str>) -> PathBuf {
-    let Some(choice) = choice else { return evaluation.to_owned() };
-    let mut name = evaluation.file_name().unwrap_or_default().to_owned();
-    name.push(format!("-{choice}"));
-    evaluation.with_file_name(name)
 }
 
 fn with_data_set(start: &[&str], data: &Data) -> Vec<String> {

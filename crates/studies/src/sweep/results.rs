@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Error;
 use super::definition::{Search, VALIDATION_LOSS};
 use super::halving::Direction;
-use super::plan::{Goal, Planned, Planner, scored};
+use super::plan::{Goal, Planned, Planner};
 use super::space::Settings;
 use crate::stages::StageAction;
 use crate::statistics;
@@ -133,7 +133,7 @@ impl Planner<'_> {
         epochs.retain(|record| record.epoch <= last);
         let mut values = BTreeMap::new();
         if self.sweep.is_by_score() {
-            let folder = scored(&self.evaluation(goal), self.sweep.choice.as_deref());
+            let folder = self.scored(goal);
             let corpus = ScoresFile::read(&folder)?.corpus;
             values.extend(corpus.into_iter().filter_map(|(name, score)| Some((name, score?))));
         }
