@@ -88,12 +88,25 @@ impl Config {
         BUILT_IN.get_file(name).and_then(include_dir::File::contents_utf8)
     }
 
-    /// Merges overrides over `table` and both over the system's defaults; checks the result.
+    /// Merges overrides over the `table` of the file at `path` and both over the system's defaults;
+    /// checks the result.
     pub(crate) fn resolve(
-        mut table: Table,
+        table: Table,
         path: &Path,
         overrides: &[String],
     ) -> Result<Self, ConfigError> {
+        Self::layered(table.clone(), overrides).map_err(|error| {
+            let without_overrides = Self::layered(table, &[]).map_err(|error| error.to_string());
+            if without_overrides == Err(error.to_string()) {
+                ConfigError::InFile { path: path.to_owned(), error: Box::new(error) }
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Merges overrides over `table` and both over the system's defaults; checks the result.
+    fn layered(mut table: Table, overrides: &[String]) -> Result<Self, ConfigError> {
         for argument in overrides {
             merge(&mut table, parse_override(argument)?, "");
         }
@@ -105,10 +118,8 @@ impl Config {
         merge(&mut all, table, "");
         fill_kinds(&mut all);
         check(&all, &defaults)?;
-        let config = Self::from_table(all).map_err(|error| ConfigError::Invalid {
-            path: path.to_owned(),
-            message: error.to_string().trim().to_owned(),
-        })?;
+        let config = Self::from_table(all)
+            .map_err(|error| ConfigError::Value(error.to_string().trim().to_owned()))?;
         config.validate()?;
         Ok(config)
     }
@@ -274,6 +285,18 @@ pub(crate) mod tests {
         let error = parse(&["decoding.stratgy.kind=beam"]).unwrap_err().to_string();
         assert!(error.contains("did you mean `decoding.strategy.kind`"), "{error}");
         assert!(parse(&["zzz.q=3"]).unwrap_err().to_string().contains("prints every key"));
+    }
+
+    #[test]
+    fn an_error_names_the_file_unless_an_override_has_it() {
+        let error = |epochs: &str, set: &str| {
+            let text = format!("system = \"sbg\"\ntraining.epochs = {epochs}");
+            let sets = [set.to_owned()];
+            Config::parse(&text, Path::new("mine.toml"), &sets).unwrap_err().to_string()
+        };
+        assert!(error("0", "training.seed=1").starts_with("mine.toml: `training.epochs` is 0"));
+        assert!(error("0", "training.epochs=-1").starts_with("`training.epochs` is -1"));
+        assert!(error("1", "training.epochs=0").starts_with("`training.epochs` is 0"));
     }
 
     #[test]

@@ -17,7 +17,18 @@ pub enum ConfigError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The file is not TOML, or a value has the wrong type.
+    /// An error that a file has without overrides.
+    #[error("{}: {error}", printable_path(path))]
+    InFile {
+        /// The config file.
+        path: PathBuf,
+        /// Error of its contents or those of its base.
+        error: Box<Self>,
+    },
+    /// A value is not one that its key takes.
+    #[error("{0}")]
+    Value(String),
+    /// The file is not TOML, or `base` cannot be followed.
     #[error("{}: {message}", printable_path(path))]
     Invalid {
         /// The config file.
