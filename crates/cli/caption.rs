@@ -283,10 +283,15 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
 /// Loads the image encoder that computed the run's embeddings.
 fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
     let provenance = &captioner.provenance;
-    let (option, moved) = match models::network(provenance) {
-        Network::EfficientNetLite => ("--encoder", args.encoder.as_deref()),
-        Network::Clip | Network::Vgg | Network::Imported => ("--clip", args.clip.as_deref()),
+    let [clip, encoder] = [("--clip", &args.clip), ("--encoder", &args.encoder)];
+    let ((option, moved), (other, unused)) = match models::network(provenance) {
+        Network::EfficientNetLite => (encoder, clip),
+        Network::Clip | Network::Vgg | Network::Imported => (clip, encoder),
     };
+    if unused.is_some() {
+        bail!("{other} does not name the encoder of this run's pictures; {option} does");
+    }
+    let moved = moved.as_deref();
     let (run, _) = args.run_and_paths();
     let (model, source) = models::image_encoder(run, provenance, option, moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {

@@ -32,6 +32,8 @@ fn a_run_on_efficientnet_lite_captions_pictures_that_it_has_not_seen() {
     let error = failure(&["caption", "--run", &run, &picture]);
     assert!(error.contains("lite0.pth") && error.contains("--encoder"), "{error}");
     success(&["caption", "--run", &run, "--encoder", &moved, &picture]);
+    let error = failure(&["caption", "--run", &run, "--clip", &moved, &picture]);
+    assert!(error.contains("--encoder does"), "{error}");
     let timm = fixture("efficientnet/timm.safetensors");
     let error = failure(&["caption", "--run", &run, "--encoder", &timm, &picture]);
     assert!(error.contains("another SHA-256") && error.contains("--encoder"), "{error}");

@@ -13,19 +13,18 @@ use crate::reading::is_picture_name;
 /// with a dot are left out. A path that is no folder is returned as it is.
 ///
 /// # Errors
-/// Names the folder that cannot be read or has no pictures.
+/// Names a folder that cannot be read, or the first one if no path gives a file.
 pub fn picture_paths(paths: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>, LoadError> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let before = files.len();
             add_folder(path, recursive, &mut files)?;
-            if files.len() == before {
-                return Err(LoadError::NoPicturesInside(path.clone()));
-            }
         } else {
             files.push(path.clone());
         }
+    }
+    if let ([], Some(first)) = (&files[..], paths.first()) {
+        return Err(LoadError::NoPicturesInside(first.clone()));
     }
     let mut seen = HashSet::new();
     files.retain(|file| seen.insert(file.clone()));
@@ -83,7 +82,8 @@ mod tests {
             found(&["photos/c.JPG", "photos", "gone.jpg", "photos/a.txt"], true).unwrap(),
             ["photos/c.JPG", "photos/a.png", "photos/b/d.webp", "gone.jpg", "photos/a.txt"]
         );
-        let error = found(&["photos/empty"], true).unwrap_err();
+        assert_eq!(found(&["photos/empty", "photos/c.JPG"], true).unwrap(), ["photos/c.JPG"]);
+        let error = found(&["photos/empty", "photos/empty"], true).unwrap_err();
         assert!(
             error.contains("empty has no pictures") && error.contains("--recursive"),
             "{error}"

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use durable::digests;
 use durable::sealed;
-use foreign_text::printable_path;
+use foreign_text::{printable, printable_path};
 use recipes::{Config, System};
 use sha2::{Digest as _, Sha256};
 
@@ -134,6 +134,27 @@ impl RunFolder {
                 printable_path(&self.path)
             ),
         })
+    }
+
+    /// Fails if there is no run here, but files that are not left from the start of one.
+    ///
+    /// # Errors
+    /// Names the folder and the first such file.
+    pub fn refuse_other_files(&self) -> Result<(), Error> {
+        const LEFT_BY_A_START: [&str; 5] = ["gpt2", "keywords", "words.json", "run.json", "lock"];
+        if self.exists() {
+            return Ok(());
+        }
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let others =
+            names.filter(|name| !LEFT_BY_A_START.contains(&name.trim_end_matches(".partial")));
+        let Some(first) = others.min() else { return Ok(()) };
+        let reason = format!(
+            "the folder has files that are not of a run, such as {}; choose an empty or new folder",
+            printable(&first)
+        );
+        Err(Error::File { path: self.path.clone(), reason })
     }
 
     /// Creates the folder and takes its lock.
@@ -292,4 +313,28 @@ fn runs_beside(path: &Path) -> String {
     let names = runs.iter().take(SHOWN).map(|run| printable_path(run).to_string());
     let more = if runs.len() > SHOWN { ", ..." } else { "" };
     format!("\nhint: the runs there are {}{more}", names.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_run_starts_in_a_folder_that_is_new_or_has_the_remains_of_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(&folder.path().join("run"));
+        run.refuse_other_files().unwrap();
+        fs::create_dir_all(run.gpt2()).unwrap();
+        for name in ["lock", "run.json.partial", "words.json"] {
+            fs::write(run.path().join(name), "").unwrap();
+        }
+        run.refuse_other_files().unwrap();
+        fs::write(run.path().join("metrics.csv"), "mine").unwrap();
+        let error = run.refuse_other_files().unwrap_err().to_string();
+        assert!(error.contains("such as metrics.csv"), "{error}");
+        fs::write(run.config_file(), "").unwrap();
+        run.refuse_other_files().unwrap();
+    }
 }

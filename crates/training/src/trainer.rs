@@ -80,6 +80,8 @@ fn train_system<S: System>(
             reason: "a run was started here; add --resume to resume it, or choose another --out"
                 .into(),
         });
+    } else {
+        folder.refuse_other_files()?;
     }
     let is_new = !folder.path().exists();
     let mut lock = if process.rank == 0 { Some(folder.lock()?) } else { None };
