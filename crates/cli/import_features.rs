@@ -8,7 +8,7 @@ use foreign_text::{first_of, printable, printable_path};
 use training::features;
 
 use crate::data_set::DataSet;
-use crate::terminal;
+use crate::{precompute, terminal};
 
 /// Import image features of any program as an embeddings file of a data set.
 ///
@@ -51,6 +51,7 @@ pub fn import_and_report(
     encoder: &str,
     out: &Path,
 ) -> anyhow::Result<()> {
+    precompute::refuse_other_format(out)?;
     let imported = features::import(files, names, data_set, encoder, out)?;
     for skipped in &imported.skipped {
         terminal::say(&format!("skipped {}: {}", printable(&skipped.name), skipped.reason));

@@ -71,6 +71,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    refuse_other_format(&args.out)?;
     if let (Some(clip), Some(features)) = (&args.clip, &args.image_features) {
         return project(args, clip, features);
     }
@@ -106,6 +107,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut bar = terminal::Bar::default();
     let summary = precompute::run(&plan, |pixels| encoder.encode(pixels), &mut bar, &stop)?;
     report(&summary, &plan.names, &args.out);
+    Ok(())
+}
+
+/// Fails if the name of an embeddings file ends as that of another format.
+pub fn refuse_other_format(out: &Path) -> anyhow::Result<()> {
+    let others = ["npy", "npz", "pkl", "pt", "pth", "bin", "parquet", "csv", "json"];
+    let ending = out.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    if let Some(ending) = ending.filter(|ending| others.contains(&ending.as_str())) {
+        bail!(
+            "cannot write {} as .{ending}: embeddings files are safetensors\nhint: end the name in .safetensors; `capsmith export-features` writes .npy from it",
+            printable_path(out)
+        );
+    }
     Ok(())
 }
 

@@ -130,6 +130,9 @@ fn features_of_a_python_script_train_a_run_that_is_evaluated_but_needs_its_encod
         let output = success(&[&["import-features", file][..], &to].concat());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+    let to = ["--dataset", &pictures, "--encoder", "thumbnails", "--out", &place("copy.NPZ")];
+    let error = failure(&[&["import-features", &features][..], &to].concat());
+    assert!(error.contains("end the name in .safetensors"), "{error}");
     let embeddings = place("thumbnails.safetensors");
     let said = import(&features, "thumbnails", &embeddings);
     assert!(said.contains("60 embeddings of 192 values, 0 pictures without one"), "{said}");

@@ -24,7 +24,7 @@ pub enum Location {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The data set's folder does not exist.
-    #[error("there is no folder {}{}", printable_path(.0), fetch_hint(.0))]
+    #[error("{}", no_folder(.0))]
     NoFolder(PathBuf),
     /// No layout has its caption file there.
     #[error(
@@ -162,6 +162,16 @@ fn located(file: &Path, location: Location) -> String {
         Location::Record(record) => format!("{}, image {record},", printable_path(file)),
         Location::Caption(number) => format!("{}, annotation {number},", printable_path(file)),
     }
+}
+
+fn no_folder(path: &Path) -> String {
+    let name = printable_path(path);
+    if path.is_file() {
+        return format!(
+            "{name} is a file, where the folder of a data set is needed\nhint: name a captions file with --captions (in a config data.captions), and the folder that it is in as the data set"
+        );
+    }
+    format!("there is no folder {name}{}", fetch_hint(path))
 }
 
 fn layouts(found: &[(Layout, PathBuf)]) -> String {

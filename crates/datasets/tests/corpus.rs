@@ -254,6 +254,10 @@ fn a_folder_without_captions_is_refused_with_what_was_looked_for() {
     }
     let gone = load(&folder.path().join("gone"), None).unwrap_err();
     assert!(matches!(gone, LoadError::NoFolder(_)));
+    let file = folder.path().join("mine.csv");
+    fs::write(&file, "image,caption\n").unwrap();
+    let error = load(&file, None).unwrap_err().to_string();
+    assert!(error.contains("is a file") && error.contains("--captions"), "{error}");
 }
 
 #[test]
