@@ -19,7 +19,7 @@ use crate::captioner::Captioner;
 use crate::captions::{Caption, ImageInputs, best};
 use crate::error::Error;
 use crate::inputs::Inputs;
-use crate::pieces::CaptionFiles;
+use crate::pieces::{CaptionFiles, Written};
 use crate::seeds::{self, Purpose};
 
 /// Format number of captions.
@@ -113,71 +113,21 @@ pub fn evaluate_run(
     check_paths(captioner, folder, options.split)?;
     let inputs = Inputs::load(&captioner.config.data, device)?;
     check_identity(&inputs, captioner)?;
-    let split = options.split;
-    let all = match split {
-        ScoredSplit::Validation => &inputs.split.validation,
-        ScoredSplit::Test => &inputs.split.test,
-    };
-    let images: Vec<usize> =
-        all.iter().copied().filter(|&image| inputs.row(image).is_some()).collect();
-    if images.is_empty() {
-        return Err(Error::Mismatch(format!(
-            "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
-        )));
-    }
+    let images = scored_images(&inputs, options.split)?;
     let to_caption = image_inputs(&inputs, captioner, &images)?;
-    let mut settings = settings(folder, captioner, split, metrics)?;
-    let control = options.control_seed.is_some();
-    let controlled = |folder: &Path| ScoredCaptions { control, best_of: None }.folder(folder);
-    let official = folder.evaluation(&split.to_string());
-    let all_metrics = folder_of(&settings, folder);
-    if options.keeps_metrics
-        && has_more_metrics(&first_scores(&controlled(&all_metrics), captioner), metrics)
-    {
-        let metrics = Metric::ALL.into_iter().filter(|metric| metrics.metrics.contains(metric));
-        let names: Vec<&str> = metrics.map(Metric::name).collect();
-        settings.changed.push(format!("metrics={}", names.join(",")));
-    }
-    let uncontrolled = folder_of(&settings, folder);
-    let out = options.out.clone().unwrap_or_else(|| controlled(&uncontrolled));
-    let tags = ScoreTags { checkpoint: captioner.checkpoint.clone(), settings };
-    let names: Vec<&str> =
-        images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
-    let key = Key::new([
-        ("version", RESULTS_VERSION.to_string()),
-        ("model", captioner.checkpoint.model_sha256.clone()),
-        ("embeddings", inputs.embeddings_sha256.clone()),
-    ]);
-    let key = key
-        .with_digest("config", &captioner.config.values_without_paths())
-        .with_digest("images", &(names, &images))
-        .with_digest("keywords", &to_caption.keywords);
-    let kept_in = |folder: &Path| CaptionFiles::new(folder, captioner, &to_caption, key.clone());
-    let is_reused = options.out.is_none() || options.control_seed.is_some();
-    let earlier = [official, all_metrics, uncontrolled]
-        .into_iter()
-        .filter(|folder| is_reused && *folder != out);
+    let Scoring { settings, out, earlier } = Scoring::new(folder, captioner, options, metrics)?;
+    let key = captions_key(captioner, &inputs, &images, &to_caption);
+    let kept_in = |folder: &PathBuf| CaptionFiles::new(folder, captioner, &to_caption, key.clone());
     let kept = earlier
-        .map(|folder| kept_in(&folder))
+        .iter()
+        .map(kept_in)
         .find(|kept| kept.finished().is_some())
         .unwrap_or_else(|| kept_in(&out));
-    let (written, merging) = if let Some(written) = kept.finished() {
-        progress.note(&format!("reusing the captions in {}", printable_path(kept.file())));
-        (written, None)
-    } else {
-        if let Some(error) = kept.damage() {
-            progress.note(&format!("{} {error}: captioning again", printable_path(kept.file())));
-        }
-        let Some(pieces) = kept.write(captioner, &to_caption, options.process, progress)? else {
-            return Ok(Evaluated::Left(kept.all().err().unwrap_or_default()));
+    let (written, merging) =
+        match kept.written(captioner, &to_caption, options.process, progress)? {
+            Written::All(written, merging) => (written, merging),
+            Written::Left(images) => return Ok(Evaluated::Left(images)),
         };
-        // There is no lock if another process has scored all captions.
-        let Some(lock) = pieces.lock()? else { return Ok(Evaluated::Left(0)) };
-        match kept.all() {
-            Ok(written) => (written, Some((pieces, lock))),
-            Err(missing) => return Ok(Evaluated::Left(missing)),
-        }
-    };
     let shown = match options.control_seed {
         None => written.clone(),
         Some(_) if written.len() < 2 => {
@@ -187,6 +137,7 @@ pub fn evaluate_run(
         Some(seed) => deranged(seed, &written),
     };
     let metrics = &with_training_captions(metrics, &inputs, &captioner.config.system);
+    let tags = ScoreTags { checkpoint: captioner.checkpoint.clone(), settings };
     let scored = captioner.best_of().into_iter().map(|best_of| {
         let folder = ScoredCaptions { control: false, best_of }.folder(&out);
         let system = &captioner.config.system;
@@ -201,6 +152,80 @@ pub fn evaluate_run(
         kept.finish(&written, merging)?;
     }
     Ok(Evaluated::Scored(scored))
+}
+
+/// Returns the images of a split that have embeddings.
+fn scored_images(inputs: &Inputs, split: ScoredSplit) -> Result<Vec<usize>, Error> {
+    let all = match split {
+        ScoredSplit::Validation => &inputs.split.validation,
+        ScoredSplit::Test => &inputs.split.test,
+    };
+    let has_embedding = |image: &usize| inputs.row(*image).is_some();
+    let images: Vec<usize> = all.iter().copied().filter(has_embedding).collect();
+    if images.is_empty() {
+        return Err(Error::Mismatch(format!(
+            "the {split} split has no picture with an embedding; check data.split and data.{split}_captions of the run"
+        )));
+    }
+    Ok(images)
+}
+
+/// Settings of the scores, and the folders that they and captions are in.
+struct Scoring {
+    settings: ScoreSettings,
+    /// Folder of the scores.
+    out: PathBuf,
+    /// Folders that may have the captions already.
+    earlier: Vec<PathBuf>,
+}
+
+impl Scoring {
+    fn new(
+        run: &RunFolder,
+        captioner: &Captioner,
+        options: &EvaluateOptions,
+        metrics: &Options,
+    ) -> Result<Self, Error> {
+        let mut settings = settings(run, captioner, options.split, metrics)?;
+        let control = options.control_seed.is_some();
+        let controlled = |folder: &Path| ScoredCaptions { control, best_of: None }.folder(folder);
+        let all_metrics = folder_of(&settings, run);
+        if options.keeps_metrics
+            && has_more_metrics(&first_scores(&controlled(&all_metrics), captioner), metrics)
+        {
+            let metrics = Metric::ALL.into_iter().filter(|metric| metrics.metrics.contains(metric));
+            let names: Vec<&str> = metrics.map(Metric::name).collect();
+            settings.changed.push(format!("metrics={}", names.join(",")));
+        }
+        let uncontrolled = folder_of(&settings, run);
+        let out = options.out.clone().unwrap_or_else(|| controlled(&uncontrolled));
+        let mut earlier = Vec::new();
+        if options.out.is_none() || control {
+            let official = run.evaluation(&options.split.to_string());
+            earlier.extend([official, all_metrics, uncontrolled]);
+            earlier.retain(|folder| *folder != out);
+        }
+        Ok(Self { settings, out, earlier })
+    }
+}
+
+/// Returns the key of a run's captions of these images.
+fn captions_key(
+    captioner: &Captioner,
+    inputs: &Inputs,
+    images: &[usize],
+    to_caption: &ImageInputs,
+) -> Key {
+    let names: Vec<&str> =
+        images.iter().map(|&image| inputs.corpus.images[image].file_name.as_str()).collect();
+    let key = Key::new([
+        ("version", RESULTS_VERSION.to_string()),
+        ("model", captioner.checkpoint.model_sha256.clone()),
+        ("embeddings", inputs.embeddings_sha256.clone()),
+    ]);
+    key.with_digest("config", &captioner.config.values_without_paths())
+        .with_digest("images", &(names, images))
+        .with_digest("keywords", &to_caption.keywords)
 }
 
 /// Returns the settings of the scores, with the names of those that the official scores lack.

@@ -22,6 +22,17 @@ const PIECE_IMAGES: usize = 256;
 /// Captions of each image.
 type Captions = Vec<Vec<Caption>>;
 
+/// Pieces to merge into one file, and the lock that is held until then.
+pub(crate) type Merging = (Pieces, durable::Lock);
+
+/// Captions that are written, as far as this process is concerned.
+pub(crate) enum Written {
+    /// All captions, and their pieces if they are not merged yet.
+    All(Captions, Option<Merging>),
+    /// Number of images without captions; 0 if another process scores.
+    Left(usize),
+}
+
 /// Captions of a split in files.
 pub(crate) struct CaptionFiles {
     out: PathBuf,
@@ -44,20 +55,45 @@ impl CaptionFiles {
         Self { out: out.to_owned(), file, key, ranges: ranges.collect() }
     }
 
-    /// Returns the file of all captions.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
-    }
-
     /// Reads the file of all captions; `None` if it has other captions or is damaged.
     pub(crate) fn finished(&self) -> Option<Captions> {
         kept::read_json(&self.file, &self.key).ok()?
     }
 
+    /// Returns all captions, those that are missing written by this and other processes.
+    ///
+    /// # Errors
+    /// Names a file that cannot be read or written.
+    pub(crate) fn written(
+        &self,
+        captioner: &Captioner,
+        images: &ImageInputs,
+        process: ProcessRank,
+        progress: &mut dyn Progress,
+    ) -> Result<Written, Error> {
+        let file = printable_path(&self.file);
+        if let Some(captions) = self.finished() {
+            progress.note(&format!("reusing the captions in {file}"));
+            return Ok(Written::All(captions, None));
+        }
+        if let Some(error) = self.damage() {
+            progress.note(&format!("{file} {error}: captioning again"));
+        }
+        let Some(pieces) = self.write(captioner, images, process, progress)? else {
+            return Ok(Written::Left(self.all().err().unwrap_or_default()));
+        };
+        // There is no lock if another process has scored all captions.
+        let Some(lock) = pieces.lock()? else { return Ok(Written::Left(0)) };
+        Ok(match self.all() {
+            Ok(captions) => Written::All(captions, Some((pieces, lock))),
+            Err(missing) => Written::Left(missing),
+        })
+    }
+
     /// Returns the damage of the file of all captions, if any.
     ///
     /// Returns `None` for a file of other captions.
-    pub(crate) fn damage(&self) -> Option<SealError> {
+    fn damage(&self) -> Option<SealError> {
         let read = kept::read_json::<Captions>(&self.file, &self.key);
         read.err().filter(|_| self.file.exists())
     }
@@ -75,7 +111,7 @@ impl CaptionFiles {
     /// Writes the missing captions of this process's pieces.
     ///
     /// Returns `None` if this process has no pieces, so nothing to merge.
-    pub(crate) fn write(
+    fn write(
         &self,
         captioner: &Captioner,
         pictures: &ImageInputs,
@@ -113,7 +149,7 @@ impl CaptionFiles {
     }
 
     /// Returns all captions in order, or the number of images that lack captions.
-    pub(crate) fn all(&self) -> Result<Captions, usize> {
+    fn all(&self) -> Result<Captions, usize> {
         if let Some(finished) = self.finished() {
             return Ok(finished);
         }
@@ -130,11 +166,7 @@ impl CaptionFiles {
     /// Writes all captions as one file and removes the pieces.
     ///
     /// Also removes pieces of other captions that killed processes left.
-    pub(crate) fn finish(
-        &self,
-        captions: &Captions,
-        (pieces, lock): (Pieces, durable::Lock),
-    ) -> Result<(), Error> {
+    pub(crate) fn finish(&self, captions: &Captions, (pieces, lock): Merging) -> Result<(), Error> {
         durable::create_dir_all(self.file.parent().unwrap_or(Path::new("")))?;
         kept::write_json(&self.file, &self.key, captions)?;
         pieces.remove(lock)?;
