@@ -3,8 +3,8 @@
 use networks::device::DeviceError;
 use serde::Serialize;
 
+use crate::Options;
 use crate::bench::Measurement;
-use crate::options::Options;
 
 /// Status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -21,7 +21,6 @@ mod error;
 mod examination;
 mod finding;
 mod observer;
-mod options;
 mod page;
 
 use networks::device::{self, DeviceError};
@@ -31,8 +30,16 @@ pub use bench::Measurement;
 use examination::Examination;
 pub use finding::{Finding, Group, Outcome, Report};
 pub use observer::Observer;
-pub use options::Options;
 pub use page::page;
+
+/// Scope of an examination.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Device whose results are compared with the CPU's: `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// True to measure speed too.
+    pub bench: bool,
+}
 
 /// Runs all checks: the environment, then networks, training and decoding on the device if it is
 /// available, then measurements.
@@ -53,9 +60,9 @@ pub fn examine(options: &Options, observer: &mut dyn Observer) -> Report {
     let gpu_names = environment::examine(&mut examination, options, device.as_ref().err());
     let mut measurements = Vec::new();
     if let Ok(device) = device {
-        checks::networks(&mut examination, device);
-        checks::training(&mut examination, device);
-        checks::decoding(&mut examination, device);
+        checks::networks::check(&mut examination, device);
+        checks::training::check(&mut examination, device);
+        checks::decoding::check(&mut examination, device);
         if options.bench {
             device::set_threads(device::cpu_threads(1));
             measurements = bench::measure(examination.observer(), device, &gpu_names);

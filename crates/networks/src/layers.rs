@@ -3,7 +3,7 @@
 //! Shapes: `_bth` is `[batch, tokens, hidden]`, `_bhtd` is `[batch, heads, tokens, head_dim]`.
 
 use tch::nn::{self, Init};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::libtorch;
 use crate::packed::{Fused, Weight};
@@ -172,6 +172,25 @@ pub(crate) enum AttentionMask {
     Custom(Tensor),
 }
 
+impl AttentionMask {
+    /// Returns the mask and the flag `is_causal` of `scaled_dot_product_attention`.
+    pub(crate) fn arguments(&self) -> (Option<&Tensor>, bool) {
+        match self {
+            Self::All => (None, false),
+            Self::Causal => (None, true),
+            Self::Custom(mask) => (Some(mask), false),
+        }
+    }
+}
+
+/// Returns a mask `[batch, 1, tokens, tokens]`: true for real tokens, 1 in `mask` `[batch,
+/// tokens]`, up to the query's position.
+pub(crate) fn causal_and_real(mask: &Tensor) -> Result<Tensor, TchError> {
+    let tokens = mask.size()[1];
+    let causal = Tensor::f_ones([tokens, tokens], (Kind::Bool, mask.device()))?.f_tril(0)?;
+    mask.f_ne(0)?.f_view([-1, 1, 1, tokens])?.f_logical_and(&causal)
+}
+
 /// Multi-head attention with query, key, value and output projections.
 #[derive(Debug)]
 pub(crate) struct Attention {
@@ -231,11 +250,7 @@ impl Attention {
                 .f_view([batch, tokens, self.heads, hidden / self.heads])?
                 .f_transpose(1, 2)
         };
-        let (mask, causal) = match visible {
-            AttentionMask::All => (None, false),
-            AttentionMask::Causal => (None, true),
-            AttentionMask::Custom(mask) => (Some(mask), false),
-        };
+        let (mask, causal) = visible.arguments();
         let attended_bhtd = Tensor::f_scaled_dot_product_attention(
             &split(states_bth, &self.q_proj)?,
             &split(memory_bth, &self.k_proj)?,

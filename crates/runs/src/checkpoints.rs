@@ -102,9 +102,9 @@ impl Checkpoint {
     /// Names the file that is damaged; fails if the checkpoint has none.
     pub fn moments(&self) -> Result<PathBuf, Error> {
         if !self.has_moments() {
-            return Err(fail(
+            return Err(Error::file(
                 &self.path,
-                "this model was imported, without the optimizer's state, so its training cannot be resumed\nhint: start a new run from it by setting gpt2.model to this run's folder".into(),
+                "this model was imported, without the optimizer's state, so its training cannot be resumed\nhint: start a new run from it by setting gpt2.model to this run's folder",
             ));
         }
         self.check(OPTIMIZER)?;
@@ -116,7 +116,7 @@ impl Checkpoint {
         if self.files.get(name) == Some(&digests::of_file(&file)?) {
             return Ok(());
         }
-        Err(fail(&file, format!("is damaged: its SHA-256 is not the one in {STATE}")))
+        Err(Error::file(&file, format!("is damaged: its SHA-256 is not the one in {STATE}")))
     }
 }
 
@@ -235,17 +235,13 @@ fn undamaged(
         return Err(Error::DamagedCheckpoint { source: Box::new(error) });
     }
     newest.ok_or_else(|| {
-        fail(folder, "there is no checkpoint; train first: capsmith train --resume".to_owned())
+        Error::file(folder, "there is no checkpoint; train first: capsmith train --resume")
     })
-}
-
-fn fail(path: &Path, reason: String) -> Error {
-    Error::File { path: path.to_owned(), reason }
 }
 
 fn read_state(folder: &Path) -> Result<State, Error> {
     let path = folder.join(STATE);
-    sealed::read_json_of_any_version(&path).map_err(|error| fail(&path, error.to_string()))
+    sealed::read_json_of_any_version(&path).map_err(|error| Error::file(&path, error.to_string()))
 }
 
 /// Returns the newest checkpoint's position without reading its weights; `None` if there is none.
@@ -272,7 +268,7 @@ pub fn step(folder: &Path, choice: CheckpointChoice) -> Result<Option<u64>, Erro
 fn verify(path: &Path, step: u64, with_moments: bool) -> Result<Checkpoint, Error> {
     let State { position, files } = read_state(path)?;
     if position.step != step {
-        return Err(fail(
+        return Err(Error::file(
             path,
             format!(
                 "is the checkpoint of step {}, as its {STATE} says; rename it to {}",
@@ -294,7 +290,7 @@ fn verify(path: &Path, step: u64, with_moments: bool) -> Result<Checkpoint, Erro
 /// # Errors
 /// Names the file that is damaged; fails if there is no checkpoint.
 pub fn find(folder: &Path, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
-    let fail = |reason: String| fail(folder, reason);
+    let fail = |reason: String| Error::file(folder, reason);
     let newest = newest(folder)?;
     if choice == CheckpointChoice::Newest {
         return Ok(newest);
@@ -349,7 +345,7 @@ fn step_of(path: &Path) -> Option<u64> {
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let unreadable = |error: io::Error| fail(folder, error.to_string());
+    let unreadable = |error: io::Error| Error::file(folder, error.to_string());
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry.map_err(unreadable)?.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -368,7 +364,7 @@ fn renamed(folder: &Path, newest: Option<u64>) -> Result<Vec<Error>, Error> {
         let step = read_state(&path).ok()?.position.step;
         newest.is_none_or(|newest| step > newest).then(|| {
             let name = name_of(step);
-            fail(&path, format!("is the checkpoint of step {step}; rename it to {name}"))
+            Error::file(&path, format!("is the checkpoint of step {step}; rename it to {name}"))
         })
     });
     Ok(newer.collect())

@@ -13,7 +13,7 @@ use crate::embeddings_identity::Identity;
 use crate::hardware::Hardware;
 
 /// Models, data and hardware of a run's training; a resumed run must find the same.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// capsmith's version.
@@ -57,14 +57,9 @@ impl Provenance {
             capsmith: env!("CARGO_PKG_VERSION").to_owned(),
             embeddings: Some(embeddings.clone()),
             clip_dim: embeddings.dimension,
-            data_set: None,
-            gpt2_sha256: None,
-            keywords_sha256: None,
             threads,
             device: config.training.device.clone(),
-            resumed_on: Vec::new(),
-            folder: None,
-            files: Digests::new(),
+            ..Self::default()
         }
     }
 

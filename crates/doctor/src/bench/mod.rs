@@ -14,7 +14,7 @@ use networks::Precision;
 use networks::clip::{ClipConfig, ClipModel, Towers, VisionConfig};
 use networks::decode::Strategy;
 use networks::gpt2::Gpt2Config;
-use networks::libtorch;
+use networks::libtorch::{self, Tf32Scope};
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use training::learner::LearnerOptions;
 
@@ -141,9 +141,9 @@ fn measurement(
     let gpu = if let Device::Cuda(gpu) = device { Some(gpu) } else { None };
     // An allocator without counters reports the error again below.
     let _ = gpu.map(libtorch::reset_peak_memory);
-    libtorch::allow_tf32(arithmetic == Arithmetic::Tf32);
+    let tf32 = Tf32Scope::new(arithmetic == Arithmetic::Tf32);
     let result = catch(measured);
-    libtorch::allow_tf32(false);
+    drop(tf32);
     let peak_bytes = gpu.and_then(|gpu| libtorch::peak_memory(gpu).ok());
     let (value, mfu, note) = match result {
         Ok(Measured { value, mfu }) => (Some(value), mfu, None),

@@ -5,6 +5,7 @@ use networks::merge_rnn::{MergeRnn, beam_search};
 use networks::prefix::ClipCaptioner;
 use tch::{Device, Kind, no_grad};
 
+use super::largest;
 use super::models::{IMAGE_DIM, PREFIX, RNN, model_on, random_tensor, small_gpt2};
 use crate::compare::judge;
 use crate::error::CheckError;
@@ -30,7 +31,7 @@ const STRATEGIES: [(&str, Strategy); 5] = [
     ("beams of 5", Strategy::Beam { num_beams: 5 }),
 ];
 
-pub(super) fn check(examination: &mut Examination, device: Device) {
+pub(crate) fn check(examination: &mut Examination, device: Device) {
     for (name, strategy) in STRATEGIES {
         examination.check(Group::Decoding, name, || {
             Ok(compare_captions(
@@ -81,9 +82,7 @@ fn compare_captions(found: &[Caption], expected: &[Caption]) -> Verdict {
         ));
     }
     let differences = found.iter().zip(expected).map(|(a, b)| (a.1 - b.1).abs());
-    let difference =
-        differences.fold(0.0, |most, one| if one.is_nan() || one > most { one } else { most });
-    let verdict = judge(difference, TOLERANCE);
+    let verdict = judge(largest(differences), TOLERANCE);
     let detail = format!(
         "{captions} captions, {tokens} tokens, the same; log-probabilities {}",
         verdict.detail

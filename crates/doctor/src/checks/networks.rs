@@ -4,7 +4,7 @@ use Arithmetic::{Bf16, F16, F32, Tf32};
 use networks::Pass;
 use networks::clip::{ClipConfig, ClipModel, TextConfig, VisionConfig};
 use networks::gpt2::Gpt2;
-use networks::libtorch;
+use networks::libtorch::Tf32Scope;
 use networks::merge_rnn::{Architecture, MergeRnn, MergeRnnConfig, WordBatch};
 use networks::prefix::{ClipCaptioner, MapperConfig, MapperKind, TokenBatch};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -74,7 +74,7 @@ const CASES: [Case; 13] = [
     }),
 ];
 
-pub(super) fn check(examination: &mut Examination, device: Device) {
+pub(crate) fn check(examination: &mut Examination, device: Device) {
     for (kind, name) in [(Kind::Float, "f32"), (Kind::BFloat16, "bf16")] {
         let name = format!("dropout of attention, {name}");
         examination.check(Group::Networks, name, || attention_dropout(device, kind));
@@ -87,10 +87,9 @@ pub(super) fn check(examination: &mut Examination, device: Device) {
                     return Ok(Verdict::skipped("processors have no TF32"));
                 }
                 let expected = compute(Device::Cpu, F32)?;
-                libtorch::allow_tf32(arithmetic == Tf32);
-                let found = compute(device, arithmetic);
-                libtorch::allow_tf32(false);
-                Ok(compare_all(&found?, &expected, slack * arithmetic.tolerance()))
+                let _tf32 = Tf32Scope::new(arithmetic == Tf32);
+                let found = compute(device, arithmetic)?;
+                Ok(compare_all(&found, &expected, slack * arithmetic.tolerance()))
             });
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use networks::language_model::{Block, Blocks, LanguageModel};
-use networks::libtorch;
+use networks::libtorch::{self, Tf32Scope};
 use networks::merge_rnn::MergeRnn;
 use networks::prefix::ClipCaptioner;
 use recipes::{Rule, Schedule};
@@ -16,6 +16,7 @@ use training::optimizer::{AdamW, AdamWOptions};
 use training::schedule::RateSchedule;
 use training::{MergeRnnBatch, PrefixBatch, named_variables};
 
+use super::largest;
 use super::models::{IMAGE_DIM, PREFIX, RNN, caption, model_on, random_tensor, small_gpt2};
 use crate::compare::{Arithmetic, judge};
 use crate::error::CheckError;
@@ -87,7 +88,7 @@ fn rows(batch: u64, vocabulary: usize, device: Device) -> (Vec<TokenRow>, Tensor
     ((0..CAPTIONS).map(row).collect(), embeddings)
 }
 
-pub(super) fn check(examination: &mut Examination, device: Device) {
+pub(crate) fn check(examination: &mut Examination, device: Device) {
     check_task(examination, device, &PREFIX_TASK);
     check_task(examination, device, &SBG_TASK);
     check_task(examination, device, &RNN_TASK);
@@ -101,10 +102,9 @@ fn check_task<M: Model>(examination: &mut Examination, device: Device, task: &Ta
                 return Ok(Verdict::skipped("processors have no TF32"));
             }
             let expected = train(task, Device::Cpu, Arithmetic::F32, 0, STEPS, None)?;
-            libtorch::allow_tf32(arithmetic == Arithmetic::Tf32);
-            let found = train(task, device, arithmetic, 0, STEPS, None);
-            libtorch::allow_tf32(false);
-            Ok(compare_steps(&found?, &expected, tolerance(arithmetic)))
+            let _tf32 = Tf32Scope::new(arithmetic == Arithmetic::Tf32);
+            let found = train(task, device, arithmetic, 0, STEPS, None)?;
+            Ok(compare_steps(&found, &expected, tolerance(arithmetic)))
         });
     }
     let name = format!("{}, resumed after {STOP} steps", task.name);
@@ -234,9 +234,7 @@ fn largest_difference(found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
-    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs());
-    // `f64::max` ignores NaN.
-    differences.fold(0.0, |most, one| if one.is_nan() || one > most { one } else { most })
+    largest(found.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs()))
 }
 
 /// Compares a resumed training with an uninterrupted one: losses and weights must be bit-exact.

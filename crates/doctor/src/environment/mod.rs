@@ -7,10 +7,10 @@ mod resources;
 use networks::device::{self, DeviceError};
 use networks::libtorch;
 
+use crate::Options;
 use crate::error::CheckError;
 use crate::examination::Examination;
 use crate::finding::{Group, Verdict};
-use crate::options::Options;
 
 /// Runs all environment checks; returns the names of the driver's GPUs.
 ///

@@ -4,7 +4,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::config::TextConfig;
 use super::layers::Encoder;
-use crate::layers::{AttentionMask, Builder, LayerNorm};
+use crate::layers::{AttentionMask, Builder, LayerNorm, causal_and_real};
 use crate::transfer;
 
 /// Standard deviation of transformers' initial embeddings.
@@ -48,11 +48,9 @@ impl TextTower {
         let (batch, tokens) = ids.size2()?;
         let visible = match attention_mask {
             None => AttentionMask::Causal,
-            Some(mask) => AttentionMask::Custom(causal_and(
-                &transfer::to_device(mask, device)?,
-                batch,
-                tokens,
-            )?),
+            Some(mask) => {
+                AttentionMask::Custom(causal_and_real(&transfer::to_device(mask, device)?)?)
+            }
         };
         let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
         let states_bth = Tensor::f_embedding(&self.token_embedding, &ids, -1, false, false)?
@@ -77,11 +75,4 @@ impl TextTower {
         let is_end = ids.f_unsqueeze(-1)?.f_eq_tensor(&ends)?.f_any_dim(-1, false)?;
         is_end.f_to_kind(Kind::Int)?.f_argmax(1, false)
     }
-}
-
-/// Returns a mask `[batch, 1, tokens, tokens]`: true for keys up to the query's position that are
-/// real tokens (1 in `mask` `[batch, tokens]`).
-fn causal_and(mask: &Tensor, batch: i64, tokens: i64) -> Result<Tensor, TchError> {
-    let causal = Tensor::f_ones([tokens, tokens], (Kind::Bool, mask.device()))?.f_tril(0)?;
-    mask.f_ne(0)?.f_view([batch, 1, 1, tokens])?.f_logical_and(&causal)
 }

@@ -86,11 +86,7 @@ impl Attention {
             .read_view(layer, new)
             .unflatten(2, [3, self.heads, self.head_dim])
             .permute([2, 1, 3, 0, 4]);
-        let mask = match visible {
-            AttentionMask::Custom(mask) => Some(mask),
-            AttentionMask::Causal | AttentionMask::All => None,
-        };
-        let causal = matches!(visible, AttentionMask::Causal);
+        let (mask, causal) = visible.arguments();
         let heads = Tensor::scaled_dot_product_attention(
             &qkv.get(0).narrow(2, cache.tokens(), new),
             &qkv.get(1),

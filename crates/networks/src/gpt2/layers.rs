@@ -19,14 +19,6 @@ pub(super) enum Layout<'a> {
     Packed { packing: &'a Packing, selected: Option<&'a Selection> },
 }
 
-/// Returns a mask `[batch, 1, tokens, tokens]`: true for real keys (1 in `mask`) up to the query's
-/// position.
-pub(super) fn causal_and_real(mask: &Tensor) -> Tensor {
-    let tokens = mask.size()[1];
-    let causal = Tensor::ones([tokens, tokens], (Kind::Bool, mask.device())).tril(0);
-    mask.ne(0).unsqueeze(1).unsqueeze(1).logical_and(&causal)
-}
-
 /// Returns a mask `[new, past + new]` for the last `new` tokens as queries: true for keys up to the
 /// query's position.
 pub(super) fn causal_after(past: i64, inputs_embeds: &Tensor) -> Tensor {
@@ -127,12 +119,8 @@ impl Attention {
         // A single operator, whose gradient is a single concatenation.
         let parts = joint.unflatten(2, [3 * self.heads, self.head_dim]).chunk(3, 2);
         let [queries, keys, values] = [0, 1, 2].map(|part: usize| parts[part].transpose(1, 2));
-        let mask = match visible {
-            AttentionMask::Custom(mask) => Some(mask),
-            AttentionMask::Causal | AttentionMask::All => None,
-        };
+        let (mask, causal) = visible.arguments();
         let dropout = if pass.dropout { self.weights_dropout } else { 0.0 };
-        let causal = matches!(visible, AttentionMask::Causal);
         let heads = Tensor::scaled_dot_product_attention(
             &queries, &keys, &values, mask, dropout, causal, self.scale, false,
         );

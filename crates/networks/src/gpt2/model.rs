@@ -9,9 +9,9 @@ use tch::nn::{self, Init};
 use tch::{Reduction, Tensor};
 
 use super::Gpt2Config;
-use super::layers::{Block, Layout, causal_and_real, norm};
+use super::layers::{Block, Layout, norm};
 use super::packing::{Packing, Selection};
-use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm};
+use crate::layers::{AttentionMask, Builder, InitialWeights, LayerNorm, causal_and_real};
 use crate::libtorch;
 use crate::packed::{Fused, PackedWeight};
 use crate::pass::{Pass, Segment};
@@ -118,7 +118,7 @@ impl Gpt2 {
     ) -> Tensor {
         let visible = match attention_mask {
             None => AttentionMask::Causal,
-            Some(mask) => AttentionMask::Custom(causal_and_real(mask)),
+            Some(mask) => AttentionMask::Custom(libtorch::expect(causal_and_real(mask))),
         };
         let batch = inputs_embeds.size()[0];
         let mut rows = self.with_positions(inputs_embeds, pass).flatten(0, 1);

@@ -17,6 +17,14 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Returns the direction in words.
+    pub(super) fn better(self) -> &'static str {
+        match self {
+            Self::Maximize => "higher is better",
+            Self::Minimize => "lower is better",
+        }
+    }
+
     /// Compares two values, the better one first.
     #[must_use]
     pub fn order(self, a: f64, b: f64) -> std::cmp::Ordering {

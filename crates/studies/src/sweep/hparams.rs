@@ -76,13 +76,7 @@ fn experiment(sweep: &Sweep, results: &Results) -> Experiment {
     for axis in &sweep.space.axes {
         experiment.mut_hparam_infos().push(hparam(axis));
     }
-    let mut names = vec![sweep.metric.as_str()];
-    for name in results.trials.iter().flat_map(|trial| trial.measured.keys()) {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    for name in names {
+    for name in std::iter::once(sweep.metric.as_str()).chain(results.other_metrics()) {
         let mut metric = MetricInfo::new();
         metric.mut_name().set_tag(name.to_owned());
         metric.set_display_name(name.to_owned());

@@ -12,7 +12,6 @@ use runs::RunFolder;
 use runs::metrics::{self, EpochRecord, MetricsError};
 
 use super::definition::{Sweep, format_value};
-use super::halving::Direction;
 use super::plot::{number, outcome, plot};
 use super::results::{Results, TrialResult};
 
@@ -24,10 +23,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// # Errors
 /// Fails if the records of a run are damaged.
 pub(super) fn page(sweep: &Sweep, results: &Results, out: &Path) -> Result<String, MetricsError> {
-    let better = match results.direction {
-        Direction::Maximize => "higher is better",
-        Direction::Minimize => "lower is better",
-    };
+    let better = results.direction.better();
     let failed: Vec<&TrialResult> = results.failed().collect();
     let best = results.trials.first().filter(|best| best.mean.is_some());
     let body = html! {

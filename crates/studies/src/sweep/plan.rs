@@ -89,11 +89,16 @@ impl Planner<'_> {
 
     /// Returns the plan of every run up to the highest rung.
     pub fn plan_of_all(&mut self) -> Result<Planned, Error> {
-        let (sweep, rung) = (self.sweep, self.sweep.rungs.len() - 1);
-        let runs = sweep.trials.iter().flat_map(|trial| {
-            sweep.seeds.iter().map(move |&seed| Goal { trial: trial.number, seed, rung })
-        });
-        self.plan(&runs.collect::<Vec<_>>())
+        let trials = self.sweep.trials.iter().map(|trial| trial.number);
+        let runs = self.goals(trials, self.sweep.rungs.len() - 1);
+        self.plan(&runs)
+    }
+
+    /// Returns the runs of trials at a rung, one for each seed.
+    pub fn goals(&self, trials: impl IntoIterator<Item = usize>, rung: usize) -> Vec<Goal> {
+        let seeds = &self.sweep.seeds;
+        let runs = |trial: usize| seeds.iter().map(move |&seed| Goal { trial, seed, rung });
+        trials.into_iter().flat_map(runs).collect()
     }
 
     /// Adds the stages that train a run to a rung and score it.

@@ -35,9 +35,10 @@ pub(super) fn plot(sweep: &Sweep, results: &Results) -> Markup {
     let mut trials: Vec<&TrialResult> =
         results.trials.iter().filter(|trial| trial.mean.is_some()).collect();
     trials.reverse();
-    let (better, best_end) = match results.direction {
-        Direction::Maximize => ("higher is better", "high"),
-        Direction::Minimize => ("lower is better", "low"),
+    let better = results.direction.better();
+    let best_end = match results.direction {
+        Direction::Maximize => "high",
+        Direction::Minimize => "low",
     };
     html! {
         section {
@@ -166,13 +167,9 @@ impl Scale {
         let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let label = |share: f64| (share, format!("{:.4}", low + share * (high - low)));
         let shares: &[f64] = if high > low { &[0.0, 0.5, 1.0] } else { &[0.5] };
-        let above = match results.direction {
-            Direction::Maximize => "higher is better",
-            Direction::Minimize => "lower is better",
-        };
         Self {
             name: results.metric.clone(),
-            above: above.to_owned(),
+            above: results.direction.better().to_owned(),
             kind: Kind::Numbers { low, high, log: false },
             ticks: shares.iter().map(|&share| label(share)).collect(),
         }

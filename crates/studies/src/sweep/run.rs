@@ -175,16 +175,6 @@ fn wait_for(path: &Path, stop: &AtomicBool) -> Result<Option<durable::Lock>, Err
 /// Numbers and metrics of trials; `None` for failed trials.
 type Values = Vec<(usize, Option<f64>)>;
 
-/// Mean of a trial's metric over its seeds.
-enum Mean {
-    /// Not all seeds are measured yet.
-    Pending,
-    /// A seed failed.
-    Failed,
-    /// All seeds are measured.
-    Value(f64),
-}
-
 /// Progress that several threads report to.
 type SharedProgress<'a> = Mutex<&'a mut (dyn Progress + Send)>;
 
@@ -230,10 +220,7 @@ impl SweepRun<'_> {
     /// Returns the runs of trials at a rung: on the first rung this task's share, on higher rungs
     /// all runs with this task's share first.
     fn goals(&self, trials: &[usize], rung: usize) -> Vec<Goal> {
-        let runs = trials.iter().flat_map(|&trial| {
-            self.planner.sweep.seeds.iter().map(move |&seed| Goal { trial, seed, rung })
-        });
-        let runs: Vec<Goal> = runs.collect();
+        let runs = self.planner.goals(trials.iter().copied(), rung);
         let Some(task) = self.options.task else { return runs };
         let (own, others): (Vec<_>, Vec<_>) =
             runs.iter().enumerate().partition(|(index, _)| index % task.count == task.index);
@@ -283,22 +270,15 @@ impl SweepRun<'_> {
     ///
     /// Returns `None` if a trial is unfinished and no other task is running.
     fn values(&mut self, trials: &[usize], rung: usize) -> Result<Option<Values>, Error> {
-        let seeds = &self.planner.sweep.seeds;
-        let goals = trials
-            .iter()
-            .flat_map(|&trial| seeds.iter().map(move |&seed| Goal { trial, seed, rung }));
-        let planned = self.planner.plan(&goals.collect::<Vec<_>>())?;
+        let goals = self.planner.goals(trials.iter().copied(), rung);
+        let planned = self.planner.plan(&goals)?;
         let mut has_waited = false;
         loop {
             // Read before the values: a task that ends in between has written all of its values.
             let others = self.other_tasks_running()?;
-            let values = trials.iter().map(|&trial| {
-                Ok(match self.mean(&planned, trial, rung)? {
-                    Mean::Pending => None,
-                    Mean::Failed => Some((trial, None)),
-                    Mean::Value(value) => Some((trial, Some(value))),
-                })
-            });
+            let values = trials
+                .iter()
+                .map(|&trial| Ok(self.mean(&planned, trial, rung)?.map(|mean| (trial, mean))));
             let values = values.collect::<Result<Option<Values>, Error>>()?;
             if values.is_some() || !others || self.stop.load(Ordering::Relaxed) {
                 return Ok(values);
@@ -312,8 +292,15 @@ impl SweepRun<'_> {
         }
     }
 
-    /// Returns the mean of a trial's metric at a rung.
-    fn mean(&self, planned: &Planned, trial: usize, rung: usize) -> Result<Mean, Error> {
+    /// Returns the mean of a trial's metric at a rung, `Some(None)` if a seed failed.
+    ///
+    /// Returns `None` if not all seeds are measured yet.
+    fn mean(
+        &self,
+        planned: &Planned,
+        trial: usize,
+        rung: usize,
+    ) -> Result<Option<Option<f64>>, Error> {
         let sweep = self.planner.sweep;
         let mut sum = 0.0;
         let mut is_pending = false;
@@ -322,11 +309,11 @@ impl SweepRun<'_> {
                 RunStatus::Measured(measured) => {
                     sum += measured.values.get(&sweep.metric).copied().unwrap_or(f64::NAN);
                 }
-                RunStatus::Failed(_) => return Ok(Mean::Failed),
+                RunStatus::Failed(_) => return Ok(Some(None)),
                 RunStatus::Pending => is_pending = true,
             }
         }
-        Ok(if is_pending { Mean::Pending } else { Mean::Value(sum / sweep.seeds.len() as f64) })
+        Ok((!is_pending).then(|| Some(sum / sweep.seeds.len() as f64)))
     }
 
     fn other_tasks_running(&self) -> Result<bool, Error> {
@@ -350,12 +337,10 @@ impl SweepRun<'_> {
     /// Writes the results of all tasks so far.
     fn finish(&mut self, rung_trials: &[Vec<usize>]) -> Result<SweepOutcome, Error> {
         let sweep = self.planner.sweep;
-        let seeds = &sweep.seeds;
-        let all = rung_trials.iter().enumerate().flat_map(|(rung, trials)| {
-            trials
-                .iter()
-                .flat_map(move |&trial| seeds.iter().map(move |&seed| Goal { trial, seed, rung }))
-        });
+        let all = rung_trials
+            .iter()
+            .enumerate()
+            .flat_map(|(rung, trials)| self.planner.goals(trials.iter().copied(), rung));
         // The highest rung of each run includes those below it.
         let mut highest: BTreeMap<(usize, u64), Goal> = BTreeMap::new();
         highest.extend(all.map(|goal| ((goal.trial, goal.seed), goal)));

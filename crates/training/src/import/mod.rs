@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use durable::StagedFolder;
-use durable::digests::{self, Digests};
+use durable::digests;
 use foreign_text::printable_path;
 use networks::gpt2::Gpt2Config;
 use networks::prefix::{self, CaptionerInitialWeights, ClipCaptioner, MapperConfig};
@@ -81,16 +81,11 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
     let tokenizer = load_tokenizer(import.tokenizer, gpt2.vocab_size)?;
     let provenance = Provenance {
         capsmith: env!("CARGO_PKG_VERSION").to_owned(),
-        embeddings: None,
         clip_dim,
-        data_set: None,
         gpt2_sha256: Some(digests::of_file(import.file)?),
-        keywords_sha256: None,
         threads: crate::state::cpu_threads(config.training.threads),
         device: config.training.device.clone(),
-        resumed_on: Vec::new(),
-        folder: None,
-        files: Digests::new(),
+        ..Provenance::default()
     };
     let imported = Imported { gpt2, config, clip_dim, tensors: weights.count() };
 
