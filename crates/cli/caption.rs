@@ -52,8 +52,8 @@ pub struct Args {
     /// Look into subfolders, too.
     #[arg(long)]
     recursive: bool,
-    /// Write captions to this file, by its extension as CSV, JSON Lines or JSON. Pictures that it has
-    /// already are not captioned again.
+    /// Write captions to this file, by its extension as CSV, JSON Lines or JSON. Pictures that it
+    /// has already are not captioned again.
     #[arg(long, value_name = "captions.csv|jsonl|json", conflicts_with = "write")]
     out: Option<PathBuf>,
     /// Write a text file beside each picture, as trainers of diffusion models read them.
@@ -80,8 +80,8 @@ pub struct Args {
     /// that is not available]
     #[arg(long)]
     device: Option<String>,
-    /// Type of the model's weights and activations. Other types than f32 are faster and take half the
-    /// memory; some captions come out differently. [default: the run's, f32]
+    /// Type of the model's weights and activations. Other types than f32 are faster and take half
+    /// the memory; some captions come out differently. [default: the run's, f32]
     #[arg(long, value_parser = dtype::names())]
     dtype: Option<String>,
     /// Checkpoint of the run. [default: newest, or best if the run stops early by the loss

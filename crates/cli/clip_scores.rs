@@ -17,13 +17,14 @@ use crate::{bounds, models};
 
 #[derive(clap::Args)]
 pub struct ClipScoreArgs {
-    /// Folder or hub name of the CLIP of clipscore and refclipscore. [default for a run: the CLIP
-    /// of its embeddings] Without --embeddings, also the CLIP of an SBG run, if it has moved.
+    /// Folder or hub name of the CLIP that computes clipscore and refclipscore. Without
+    /// --embeddings, also the CLIP that an SBG run reranks with, if it has moved. [default for a
+    /// run: the CLIP of its embeddings]
     #[arg(long, global = true)]
     clip: Option<String>,
-    /// Embeddings of the pictures by that CLIP, from `capsmith precompute`. [default: those of the
-    /// run, if a CLIP computed them] Without a CLIP or such a metric: embeddings of the run, if they
-    /// have moved.
+    /// Embeddings of the pictures by that CLIP, from `capsmith precompute`. Without --clip, or
+    /// without a metric that needs a CLIP, the run's own embeddings, if they have moved. [default:
+    /// those of the run, if a CLIP computed them]
     #[arg(long, global = true, value_name = "FILE")]
     embeddings: Option<PathBuf>,
     /// Weight w of clipscore and refclipscore; 2 for PAC-S, with its CLIP
@@ -53,8 +54,8 @@ impl ClipScoreArgs {
 
     /// Loads the CLIP that scores captions, if a metric needs one.
     ///
-    /// Without `metrics` the CLIP is for its own, if it is given. `run` is the evaluated run with its
-    /// overrides, if there is one.
+    /// Without `metrics` the CLIP is for its own, if it is given. `run` is the evaluated run with
+    /// its overrides, if there is one.
     pub fn load(
         &self,
         metrics: Option<&[Metric]>,

@@ -21,19 +21,19 @@ pub struct DataSet {
 #[derive(clap::Args, Clone)]
 #[group(requires = "dataset")]
 pub struct CaptionFiles {
-    /// Layout of the captions: kaggle, original, karpathy, webdataset, coco, imagefolder, text-files
-    /// or table. [default: detected from the files]
+    /// Layout of the captions: kaggle, original, karpathy, webdataset, coco, imagefolder,
+    /// text-files or table. [default: detected from the files]
     #[arg(long)]
     layout: Option<Layout>,
     /// Captions file: CSV, TSV, JSON Lines, or COCO's JSON. [default: found in the folder]
     #[arg(long, value_name = "FILE")]
     captions: Option<PathBuf>,
-    /// Column of the captions file with the pictures' file names. [default: one of a usual name, such
-    /// as `file_name` or image]
+    /// Column of the captions file with the pictures' file names. [default: one of a usual name,
+    /// such as `file_name` or image]
     #[arg(long, value_name = "NAME")]
     image_column: Option<String>,
-    /// Column of the captions file with the captions. [default: one of a usual name, such as text or
-    /// caption]
+    /// Column of the captions file with the captions. [default: one of a usual name, such as text
+    /// or caption]
     #[arg(long, value_name = "NAME")]
     caption_column: Option<String>,
     /// Folder of the pictures. [default: found in the folder of the data set]

@@ -114,8 +114,8 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
 
 /// Returns the chosen split, after checking that it exists, or all splits.
 ///
-/// Lists of names, and parts that the captions name, are rare: they are left out where there are
-/// none.
+/// Without a choice, leaves out the splits `lists`, `given` and `karpathy-no-restval` if the data
+/// set does not have them.
 fn split_specs(
     corpus: &Corpus,
     chosen: Option<SplitSpec>,

@@ -11,9 +11,9 @@
 
 use std::env;
 
-/// Setting that is made where none of its variables is there.
+/// Default of an environment variable.
 struct Setting {
-    /// Variables that decide it, of which the first is set.
+    /// Variables that decide the setting; if none is set, the first one gets `value`.
     variables: &'static [&'static str],
     value: &'static str,
     meaning: &'static str,

@@ -26,9 +26,10 @@ use crate::{compare, dtype, models, process, run_arg, terminal};
 
 /// Caption and score a split of a run, or score caption files of any system.
 ///
-/// Scores are those of pycocoevalcap, and with a CLIP those of CLIPScore's authors. By default files
-/// are scored on Penn Treebank tokens, as by `COCOEvalCap`; runs on raw strings, as in the paper, and runs of Merge-RNN on Penn Treebank
-/// tokens with Karpathy's tokens as references, as by its authors.
+/// Scores are those of pycocoevalcap, and with a CLIP those of CLIPScore's authors. The default
+/// tokens are: for files Penn Treebank tokens, as in `COCOEvalCap`; for runs raw strings, as in the
+/// paper; for runs of Merge-RNN Penn Treebank tokens, with Karpathy's tokens as references, as its
+/// authors score them.
 ///
 /// Several processes share the pictures when started by torchrun (`torchrun --no-python ... --
 /// capsmith evaluate ...`, with that `--`), mpirun, srun or an indexed Kubernetes job; the last one
@@ -50,8 +51,8 @@ pub struct Args {
     /// Folder for the predictions and scores. [default: a folder under the run's evaluation/]
     #[arg(long, requires = "of_run", value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Type of the model's weights and activations. Other types than f32 are faster and take half the
-    /// memory; some captions come out differently, so the scores get a folder of their own.
+    /// Type of the model's weights and activations. Other types than f32 are faster and take half
+    /// the memory; some captions come out differently, so the scores get a folder of their own.
     /// [default: the run's, f32]
     #[arg(long, value_parser = dtype::names(), requires = "of_run")]
     dtype: Option<String>,
@@ -59,8 +60,8 @@ pub struct Args {
     /// held-out captions]
     #[arg(long, value_enum, requires = "of_run")]
     checkpoint: Option<CheckpointChoice>,
-    /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or keywords.selected
-    /// if that file has moved. May be repeated.
+    /// Override a decoding setting, such as `--set decoding.max_new_tokens=40`, or
+    /// keywords.selected if that file has moved. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "of_run")]
     sets: Vec<String>,
     /// Control experiment: score each picture's references against the caption of another picture,

@@ -63,8 +63,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Returns the path of the model that training starts from, as [`models::find`] does.
 ///
-/// Imports a checkpoint of PyTorch's first, once, beside the hub's cache; the weights file of a
-/// model folder stands for the folder.
+/// Imports a PyTorch checkpoint first, once, into a folder beside the hub's cache. For the weights
+/// file of a model folder, returns that folder.
 pub fn find_language_model(text: &str) -> anyhow::Result<PathBuf> {
     let path = models::find(text, ModelFiles::LanguageModel)?;
     if !path.is_file() {

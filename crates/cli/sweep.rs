@@ -128,7 +128,7 @@ fn run_sweep(args: &RunArgs) -> anyhow::Result<()> {
 
 /// Fails if a device name is invalid, or the devices mix CPUs and GPUs.
 ///
-/// A run may resume on another GPU, but not on a device of another kind.
+/// The configs of all trials name one kind of device; the index of a GPU is not part of them.
 fn check_devices(devices: &[String]) -> anyhow::Result<()> {
     for device in devices {
         parse_device(device)?;

@@ -142,8 +142,8 @@ impl Bar {
         bar
     }
 
-    /// Prints a progress line at most twice a minute, or every second in a stage of a study, of
-    /// which the last line is shown.
+    /// Prints a progress line at most twice a minute, or once a second in a stage of a study, whose
+    /// display shows the last line. Prints nothing if stderr is a terminal.
     fn line(&mut self, done: u64, total: Option<u64>) {
         let pause = Duration::from_secs(if is_stage() { 1 } else { 30 });
         let is_due = self.last_line.is_none_or(|last| last.elapsed() >= pause);
@@ -251,7 +251,7 @@ impl Write for Notes {
     }
 }
 
-/// All progress bars: what prints a line clears them before and draws them again after it.
+/// All progress bars. Code that prints a line must suspend them ([`MultiProgress::suspend`]).
 pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Sends logged messages to stderr, as many as the counts of `-v` and `-q` ask for.
@@ -271,7 +271,7 @@ pub fn init(verbose: u8, quiet: u8) {
     let _ = set_global_default(tracing_subscriber::registry().with(level).with(lines));
 }
 
-/// Prints messages to stderr, each after the seconds `since` then and its target if there is a time.
+/// Prints messages to stderr; if `since` is set, each with the seconds since then and its target.
 struct Lines {
     since: Option<Instant>,
 }

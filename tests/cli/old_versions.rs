@@ -1,7 +1,7 @@
 //! Run folders and configs of released versions, which every later version reads.
 //!
-//! `tests/fixtures/runs/0.1.0` was made by version 0.1.0: `dataset draw --count 24`, `init clip` and `init
-//! gpt2` of the smallest sizes, `precompute`, `train` with configs/demo, `evaluate`.
+//! `tests/fixtures/runs/0.1.0` was made by version 0.1.0: `dataset draw --count 24`, `init clip`
+//! and `init gpt2` of the smallest sizes, `precompute`, `train` with configs/demo, `evaluate`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ pub(crate) struct Captions {
     words: Interner,
     /// The captions, image by image.
     codes: Vec<u8>,
-    /// The start of each image's captions in `codes`, and the end of the last one's.
+    /// The byte offset in `codes` of each image's captions, and at the end the length of `codes`.
     starts: Vec<usize>,
 }
 

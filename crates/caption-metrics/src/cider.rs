@@ -15,8 +15,8 @@
 //! CIDEr = 10 · mean over references of the mean over n of sim_n
 //! ```
 //!
-//! l is the number of *bigrams* of a caption (so it is one less than its words). With a single image
-//! every weight is ln 1 = 0 and so is the score. The corpus score is the mean over images.
+//! l is the number of *bigrams* of a caption (so it is one less than its words). With a single
+//! image every weight is ln 1 = 0 and so is the score. The corpus score is the mean over images.
 
 use crate::ngrams::{Counts, DocumentFrequencies, ImageGrams, ORDER};
 use crate::numerics;

@@ -29,7 +29,9 @@ pub const PROMPT: &str = "A photo depicts";
 ///
 /// This crate has none: `training::clip_scorer` of capsmith computes one by libtorch.
 pub trait ClipModel: fmt::Debug + Send + Sync {
-    /// Compares captions, each with the prompt before it; with references only where wanted.
+    /// Returns the cosines of predictions with their images and, on request, with references.
+    ///
+    /// `prompt` is put before every caption.
     ///
     /// # Errors
     /// Fails if an image is not known, or the model fails.
@@ -156,7 +158,7 @@ pub fn ref_clip_score(clip_score: f64, reference_cosine: f64) -> f64 {
     if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) }
 }
 
-/// Clips a number at 0, as numpy does: not a number stays so.
+/// Returns the larger of a number and 0. As in numpy, NaN stays NaN.
 pub(crate) fn positive(value: f64) -> f64 {
     value.clamp(0.0, f64::INFINITY)
 }

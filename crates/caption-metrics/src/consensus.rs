@@ -83,7 +83,7 @@ impl Consensus {
     }
 }
 
-/// Returns a caption's weighted n-grams, those of each length as a vector of length 1.
+/// Returns the weights of a caption's n-grams, scaled to L2 norm 1 for each n separately.
 fn unit(weights: &[f64], counts: &Counts) -> Vec<f64> {
     let Vector { mut weights, norms, .. } = Vector::new(weights, counts);
     for (n, norm) in (1..=ORDER).zip(norms) {

@@ -105,12 +105,12 @@ pub struct Correlation {
     pub tau_b: Scores,
 }
 
-/// Correlates scores with ratings. `candidates` has the captions by identifier; without it an identifier
-/// `image#k` is the k-th reference of `image`, from 0.
+/// Correlates scores with ratings. `candidates` has the captions by identifier; without it an
+/// identifier `image#k` is the k-th reference of `image`, from 0.
 ///
 /// # Errors
-/// [`Error::UnknownCaption`] or [`Error::NoReferences`] for a pair that cannot be found, and those of
-/// [`evaluate`].
+/// [`Error::UnknownCaption`] or [`Error::NoReferences`] for a pair that cannot be found, and those
+/// of [`evaluate`].
 pub fn correlate(
     references: &References,
     ratings: &Ratings,
@@ -180,7 +180,7 @@ pub struct Kendall {
 }
 
 impl Kendall {
-    /// Counts the pairs of points. A side that is not a number makes both correlations none.
+    /// Counts the pairs of points. If any coordinate is NaN, both correlations are NaN.
     #[must_use]
     pub fn new(points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         // The sum is 0.0 where the value is -0.0, which is equal to it.

@@ -1,5 +1,5 @@
-//! Document frequencies of CIDEr in a file, for scores that do not depend on which images are scored
-//! together.
+//! Document frequencies of CIDEr in a file, for scores that do not depend on which images are
+//! scored together.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -46,26 +46,27 @@
 //! # }
 //! ```
 //!
-//! [`Metric::Diversity`] adds the diversity of the predictions, and [`clip_score`] the scores that a
-//! CLIP computes, for which the caller brings the CLIP.
+//! [`Metric::Diversity`] adds the diversity of the predictions, and [`clip_score`] the scores that
+//! a CLIP computes, for which the caller brings the CLIP.
 //!
 //! [`significance`] has bootstrap intervals and a paired test of two systems,
 //! [`correlate`](mod@correlate) the rank correlation with people's ratings, [`judges`] that of the
-//! published collections of ratings, [`ptb`] the tokenizer alone, [`meteor`] its statistics alone. The feature `cli`, on by default, adds the program
-//! `caption-eval` and the module `cli` with its commands.
+//! published collections of ratings, [`ptb`] the tokenizer alone, [`meteor`] its statistics alone.
+//! The feature `cli`, on by default, adds the program `caption-eval` and the module `cli` with its
+//! commands.
 //!
 //! # Memory
 //!
 //! Captions stay in memory as numbers of interned words, in about 1.5 bytes a word. Scoring one
-//! million images, each with a prediction and five references of 12 words, with every metric and the
-//! PTB tokenizer takes 697 MiB at its peak, file reading and result files included. The largest part
-//! is CIDEr's document frequencies.
+//! million images, each with a prediction and five references of 12 words, with every metric and
+//! the PTB tokenizer takes 697 MiB at its peak, file reading and result files included. The largest
+//! part is CIDEr's document frequencies.
 //!
 //! # Formulas
 //!
-//! Let c be a prediction and `r_1`, …, `r_m` its references, as words. With [`Tokenizer::None`] the words of
-//! BLEU and CIDEr are what Python's `str.split()` gives, those of ROUGE-L what stands between single
-//! spaces (a double space makes an empty word), and METEOR cuts words itself. With
+//! Let c be a prediction and `r_1`, …, `r_m` its references, as words. With [`Tokenizer::None`] the
+//! words of BLEU and CIDEr are what Python's `str.split()` gives, those of ROUGE-L what stands
+//! between single spaces (a double space makes an empty word), and METEOR cuts words itself. With
 //! [`Tokenizer::Ptb`] all four see [PTB tokens](ptb).
 //!
 //! **BLEU-n**, n = 1..4 (Papineni et al. 2002). `correct_k` counts the k-grams of c, each at most as often as
@@ -76,13 +77,13 @@
 //! BLEU-n = (Π_{k ≤ n} (correct_k + 1e-15) / (guess_k + 1e-9))^(1/n) · min(1, exp(1 - (r + 1e-9) / (|c| + 1e-15)))
 //! ```
 //!
-//! The corpus score is the same formula on sums over images. An image without any common k-gram does not
-//! score 0 but a tiny number, because of the two constants; an empty caption scores 0. It equals `Bleu(4)`
-//! of pycocoevalcap, not sacreBLEU or NLTK, which smooth and tokenize differently.
+//! The corpus score is the same formula on sums over images. An image without any common k-gram
+//! does not score 0 but a tiny number, because of the two constants; an empty caption scores 0. It
+//! equals `Bleu(4)` of pycocoevalcap, not sacreBLEU or NLTK, which smooth and tokenize differently.
 //!
 //! **METEOR** (Denkowski and Lavie 2014): formula, alignment and corpus score are described in [`meteor`]. It
-//! equals `Meteor()` of pycocoevalcap, that is `meteor-1.5.jar -l en -norm`, and not NLTK's `meteor_score`,
-//! which is an earlier METEOR without paraphrases.
+//! equals `Meteor()` of pycocoevalcap, that is `meteor-1.5.jar -l en -norm`, and not NLTK's
+//! `meteor_score`, which is an earlier METEOR without paraphrases.
 //!
 //! **ROUGE-L** (Lin 2004), with `lcs_i` the length of the longest common subsequence of c and `r_i`, β = 1.2:
 //!
@@ -90,7 +91,8 @@
 //! P = max_i lcs_i / |c|     R = max_i lcs_i / |r_i|     ROUGE-L = (1 + β²) P R / (R + β² P)
 //! ```
 //!
-//! The largest P and R may come from different references. The corpus score is the mean over images.
+//! The largest P and R may come from different references. The corpus score is the mean over
+//! images.
 //!
 //! **CIDEr** (Vedantam et al. 2015). For n = 1..4 a caption x becomes a vector over its n-grams w,
 //! `x_n(w) = count_x(w) · (ln N - ln max(1, df(w)))`, where N images are scored and w occurs in the
@@ -101,8 +103,8 @@
 //! CIDEr = 10 · mean_i mean_n sim_n(c, r_i)
 //! ```
 //!
-//! That is CIDEr-D (clipped, with the length penalty), which pycocoevalcap and COCO's server call CIDEr,
-//! with document frequencies of the references at hand: scores depend on which images are
+//! That is CIDEr-D (clipped, with the length penalty), which pycocoevalcap and COCO's server call
+//! CIDEr, with document frequencies of the references at hand: scores depend on which images are
 //! scored together, and a single image scores 0 (N = 1, so that every weight is ln 1). Frequencies
 //! that were [stored](CiderFrequencies) before, of a whole data set's references, give a single
 //! image, or any few, the scores that they have among all; pass them as
@@ -110,12 +112,13 @@
 //!
 //! # How exact
 //!
-//! On the published predictions of Merge-RNN, on human captions against each other and on 120 odd little
-//! corpora every corpus and image score is within 1e-12 of pycocoevalcap's; all 23 statistics of 3,228 METEOR
-//! segments are the jar's, and so are the tokens of 3,294 lines, of 145 files whose lines depend on each other, and
-//! of Flickr8k's 40,460 captions. Means are summed in numpy's order, and results do not depend on the number of
-//! threads, to the last bit. The tokenizer is known to differ only in words that hold a capital sigma among
-//! marks, and where U+0130, U+017F or U+212A stand for i, s or k in a word that has a rule of its own.
+//! On the published predictions of Merge-RNN, on human captions against each other and on 120 odd
+//! little corpora every corpus and image score is within 1e-12 of pycocoevalcap's; all 23
+//! statistics of 3,228 METEOR segments are the jar's, and so are the tokens of 3,294 lines, of 145
+//! files whose lines depend on each other, and of Flickr8k's 40,460 captions. Means are summed in
+//! numpy's order, and results do not depend on the number of threads, to the last bit. The
+//! tokenizer is known to differ only in words that hold a capital sigma among marks, and where
+//! U+0130, U+017F or U+212A stand for i, s or k in a word that has a rule of its own.
 //!
 //! # Input that is unusual
 //!

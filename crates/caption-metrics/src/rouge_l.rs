@@ -1,6 +1,7 @@
 //! ROUGE-L (Lin 2004) with pycocoevalcap's choices.
 //!
-//! With `lcs_i` the length of the longest common subsequence of the prediction c and reference `r_i`:
+//! With `lcs_i` the length of the longest common subsequence of the prediction c and reference
+//! `r_i`:
 //!
 //! ```text
 //! P = max_i lcs_i / |c|      R = max_i lcs_i / |r_i|      (perhaps from different references)

@@ -196,8 +196,8 @@ struct Overlap {
     references: Vec<Counts>,
     /// For each n-gram of the prediction, the largest count in one reference.
     most: Vec<u32>,
-    /// For each reference the positions of shared n-grams in the prediction's and its own counts, in
-    /// the prediction's order.
+    /// For each reference the positions of shared n-grams in the prediction's and its own counts,
+    /// in the prediction's order.
     shared: Vec<Vec<(u32, u32)>>,
 }
 

@@ -1,8 +1,8 @@
 //! Confidence of scores and significance of differences, by resampling images.
 //!
 //! Each resample gets corpus scores from the images' counts: BLEU and METEOR from sums, ROUGE-L and
-//! CIDEr as means. CIDEr's document frequencies stay those of all references.
-//! Resample k draws from stream k of a `ChaCha8` generator, so that results depend on the seed alone.
+//! CIDEr as means. CIDEr's document frequencies stay those of all references. Resample k draws from
+//! stream k of a `ChaCha8` generator, so that results depend on the seed alone.
 
 use rand::RngExt;
 use rayon::prelude::*;
@@ -26,7 +26,8 @@ pub struct Difference {
     pub b: f64,
     /// `b - a`.
     pub difference: f64,
-    /// The lower end of the difference's 95% bootstrap interval; both systems on the same resamples.
+    /// The lower end of the difference's 95% bootstrap interval; both systems on the same
+    /// resamples.
     pub low: f64,
     /// The upper end.
     pub high: f64,

@@ -15,8 +15,8 @@ pub enum Tokenizer {
     /// when they are called directly, and as the notebooks behind the paper's tables do.
     #[default]
     None,
-    /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped, as its
-    /// `COCOEvalCap` does.
+    /// pycocoevalcap's `PTBTokenizer`: Penn Treebank tokens, lower-cased, punctuation dropped, as
+    /// its `COCOEvalCap` does.
     Ptb,
 }
 

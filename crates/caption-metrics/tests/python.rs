@@ -137,7 +137,8 @@ fn rank_correlations_are_scipys() {
     }
 }
 
-/// By the plain definition, with the similarity of every pair (`tests/reference/metrics_consensus.py`).
+/// By the plain definition, with the similarity of every pair
+/// (`tests/reference/metrics_consensus.py`).
 #[test]
 fn consensus_captions_are_those_of_python() {
     let expected = json(&fixture("consensus.json"));

@@ -101,7 +101,10 @@ fn joined<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     deserializer.deserialize_any(Joined)
 }
 
-/// Parses the file's text, after [`python_json`].
+/// Parses the text of a file, which [`python_json`] must have converted first.
+///
+/// # Errors
+/// Fails with [`LoadError::Json`] if the text is not in Karpathy's format.
 pub(crate) fn parse<'t>(contents: &'t str, file: &Path) -> Result<DataSet<'t>, LoadError> {
     serde_json::from_str(contents).map_err(|source| LoadError::Json {
         file: file.to_owned(),

@@ -304,7 +304,7 @@ pub(crate) fn is_picture_name(name: &str) -> bool {
     })
 }
 
-/// Returns true if a file without captions is an image. macOS adds `._` files to all others.
+/// Returns true if a file without captions is an image, and not a `._` metadata file of macOS.
 fn is_spare_picture(name: &str) -> bool {
     is_picture_name(name) && !name.starts_with("._") && !name.contains("/._")
 }

@@ -30,7 +30,8 @@ pub enum SplitKind {
     Lists,
     /// The parts that the files of captions name.
     ///
-    /// That is Karpathy's JSON, COCO's `captions_val2017.json` and imagefolder's `test/metadata.csv`.
+    /// That is Karpathy's JSON, COCO's `captions_val2017.json` and imagefolder's
+    /// `test/metadata.csv`.
     Given,
     /// Shares of the images, drawn by [`SplitSpec::seed`].
     Shares(Shares),

@@ -35,7 +35,7 @@ pub use tuned::{EncoderOptions, TunedRetrievals, encoder};
 /// Copies of the weights in memory: weights, gradients and the optimizer's two moments.
 const TRAINED_COPIES: u128 = 4;
 
-/// Length, batch size and learning rate of the pretraining.
+/// Settings of a pretraining: number of steps, batch size, optimizer and random seed.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainingOptions {
     /// Total number of steps.

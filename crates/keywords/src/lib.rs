@@ -1,11 +1,11 @@
 //! SBG's keywords: captions to labels, labels to an encyclopedia, images to keywords.
 //!
 //! [`build`] makes a [`Folder`] of labels and an encyclopedia: `words` makes labels from captions,
-//! and this crate drops near-synonyms, for example by a [`SentenceEncoder`], and files them in an [`Encyclopedia`], by CLIP
-//! ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A [`Selector`] holds the paper's
-//! rules and the texts to compare images with. [`TextEncoder`] computes embeddings of texts, and
-//! [`compare`]'s `select_all` applies the rules to all images. [`ImageKeywords`] is the file of the
-//! results, and [`prompt`] formats them for a language model.
+//! and this crate drops near-synonyms, for example by a [`SentenceEncoder`], and files them in an
+//! [`Encyclopedia`], by CLIP ([`compare::nearest_by_clip`]), WordNet or BART ([`ZeroShot`]). A
+//! [`Selector`] holds the paper's rules and the texts to compare images with. [`TextEncoder`]
+//! computes embeddings of texts, and [`compare`]'s `select_all` applies the rules to all images.
+//! [`ImageKeywords`] is the file of the results, and [`prompt`] formats them for a language model.
 //!
 //! The rules use similarities and no tensors, so they can be tested with plain numbers:
 //!

@@ -50,7 +50,7 @@ const PRIMES: [(&str, &str); 5] = [
 const DEFAULT_SUBJECTS: [&str; 2] = ["landscape", "some object"];
 /// Sub-category of objects that is never compared, because clothes are chosen separately.
 const SKIPPED_OBJECTS: &str = "clothing and fashion";
-/// Keyword that rules out weather.
+/// Keyword after which no weather keyword is chosen.
 const INDOOR: &str = "indoor";
 const PERSONS: [&str; 6] = ["a man", "a woman", "a boy", "a girl", "an old man", "an old woman"];
 const SEVERAL: [&str; 6] = ["men", "women", "boys", "girls", "old men", "old women"];

@@ -162,7 +162,7 @@ pub fn cpu_threads(processes_here: usize) -> usize {
     })
 }
 
-/// Returns the machine's memory in bytes, if the system reports it.
+/// Returns the machine's total memory in bytes, or `None` if the system does not report it.
 #[must_use]
 pub fn memory() -> Option<u64> {
     // SAFETY: queries two numbers from the system.

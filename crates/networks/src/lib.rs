@@ -1,4 +1,5 @@
-//! CLIP, VGG-16, EfficientNet-Lite, GPT-2, BART, BERT and captioners, on libtorch: tensors in and out.
+//! CLIP, VGG-16, EfficientNet-Lite, GPT-2, BART, BERT and captioners, on libtorch: tensors in and
+//! out.
 //!
 //! This crate knows no data sets, tokenizers or run folders: images are pixels, words are ids, and
 //! the caller names the weight files. A variable's path in the store equals the parameter's name in

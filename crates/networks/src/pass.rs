@@ -1,7 +1,7 @@
 //! Forward passes: dropout, precision and gradient checkpointing.
 //!
-//! With gradient checkpointing, activations are not kept, but computed again one segment at a time
-//! when its gradients are due (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
+//! With gradient checkpointing, activations are not kept. The backward pass recomputes those of one
+//! segment at a time (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
 //!
 //! In a [`Pass`] with checkpointing a network computes its segments without gradients, and only the
 //! rows between them are kept. All that follows the last segment, the loss included, is ordinary
@@ -79,7 +79,9 @@ impl<'m> GradientCheckpointing<'m> {
         Self { seed, networks: RefCell::default() }
     }
 
-    /// Computes the segments, and returns the last one's rows as a leaf that takes gradients.
+    /// Computes the segments without keeping activations, and returns the last one's output.
+    ///
+    /// The output is a leaf that requires gradients, from which autograd continues.
     pub(crate) fn forward(&self, segments: Vec<Segment<'m>>, pass: Pass<'_, 'm>) -> Tensor {
         let earlier = self.networks.borrow().len() as i64;
         let seed = self.seed.wrapping_add(earlier * SEEDS_OF_A_NETWORK);

@@ -24,7 +24,7 @@ pub fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> {
 pub struct HostBytes(Tensor);
 
 impl HostBytes {
-    /// Allocates `count` uninitialised bytes.
+    /// Allocates `count` bytes, whose initial values are unspecified.
     ///
     /// # Errors
     /// Fails if memory is exhausted.

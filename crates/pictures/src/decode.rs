@@ -1,10 +1,10 @@
 //! Image decoding into RGB, as Pillow's `Image.open(path).convert("RGB")` does it.
 //!
 //! As in Pillow, alpha is dropped without blending, palettes are looked up, an EXIF orientation is
-//! not applied ([`RgbPixels::upright`] does so), and an animation is its first frame. An image that cannot be decoded whole is an
-//! error with the file's name, never an image with a grey or black part. Two limits are stricter
-//! than Pillow's: 16-bit grey is refused, because Pillow clips instead of scaling it, and so are
-//! more than [`MAX_PIXELS`].
+//! not applied ([`RgbPixels::upright`] does so), and an animation is its first frame. An image that
+//! cannot be decoded whole is an error with the file's name, never an image with a grey or black
+//! part. Two limits are stricter than Pillow's: 16-bit grey is refused, because Pillow clips
+//! instead of scaling it, and so are more than [`MAX_PIXELS`].
 //!
 //! BMP and WebP go to the `image` crate as they are. The module of each other format says what
 //! `image` does differently from Pillow.

@@ -1,7 +1,7 @@
 //! PBM, PGM and PPM decoding, plain and raw.
 //!
-//! Samples are scaled to 0 to 255 as in Pillow, rounding half to even. `image` rounds half up, in
-//! `f32`, and scales 16-bit samples to 65,535: its pixels are off by one.
+//! Samples are scaled to 0 to 255 as in Pillow, rounding half to even. The crate `image` rounds
+//! half up, in `f32`, and scales 16-bit samples to 65,535, so some of its pixels are off by one.
 
 use crate::pixels::{PictureProblem, RgbPixels, check_size};
 

@@ -43,7 +43,7 @@ pub struct Preprocessing {
 pub enum Size {
     /// Length of the shorter side; the aspect ratio stays.
     ShortestEdge(u32),
-    /// Length of both sides; the aspect ratio may change.
+    /// Exact height and width; the aspect ratio may change.
     Exact {
         /// Height in pixels.
         height: u32,

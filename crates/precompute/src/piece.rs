@@ -31,7 +31,7 @@ const OLD_KEY: &str = "run.json";
 /// Opens the folder of an unfinished run, or creates it.
 ///
 /// # Errors
-/// Fails if the folder is of a run with other settings.
+/// Fails if the folder belongs to a run with other settings, or to one of version 0.1.0.
 pub(crate) fn open_pieces(plan: &Plan) -> Result<Pieces, Error> {
     let folder = Pieces::folder_of(plan.output);
     let old = folder.join(OLD_KEY);

@@ -278,7 +278,7 @@ fn accept(plan: &Plan, path: &Path, skipped: &[Skipped]) -> Result<(), Error> {
 enum Found {
     /// A finished file of this plan.
     Finished(Summary),
-    /// A finished file of this plan that has forgotten the images that have changed since.
+    /// A finished file of this plan without the images that have changed since, and their indices.
     Changed(Box<Embeddings>, Vec<usize>),
     /// No file.
     Nothing,

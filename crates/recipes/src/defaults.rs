@@ -16,10 +16,10 @@ use crate::systems::{
 };
 
 impl Config {
-    /// Returns the defaults of a system, `None` where there is none of that name.
+    /// Returns the defaults of a system, or `None` if no system has this name.
     ///
-    /// These are the paper's rows on Flickr8k: "CLIP-prefix (Original)", SBG and Merge-RNN. Their
-    /// sources stand at each field.
+    /// These are the paper's rows on Flickr8k: "CLIP-prefix (Original)", SBG and Merge-RNN. The
+    /// comment of each field names the source of its default.
     #[must_use]
     pub fn default_of(system: &str) -> Option<Self> {
         match system {

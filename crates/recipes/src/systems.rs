@@ -257,8 +257,9 @@ pub struct Reranking {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vocabulary {
-    /// Smallest count in the training captions of a known word. Default 3; the authors use 3, 4 and
-    /// 5.
+    /// Minimum occurrences of a word in the training captions; rarer words become unknown.
+    ///
+    /// Default 3; the authors use 3, 4 and 5.
     pub min_frequency: u64,
 }
 
@@ -276,8 +277,8 @@ pub struct Network {
     /// before the softmax. Default 0, as in the paper.
     #[serde(default)]
     pub dropout: f64,
-    /// Standardises each value of the image embedding first, by its mean and standard deviation over
-    /// the training images. Default false, as in the paper.
+    /// Standardises each value of the image embedding first, by its mean and standard deviation
+    /// over the training images. Default false, as in the paper.
     #[serde(default)]
     pub standardize: bool,
 }

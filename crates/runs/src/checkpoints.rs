@@ -42,8 +42,8 @@ pub struct Position {
     pub best: Option<(f64, u64)>,
     /// True if nothing is left to train.
     pub finished: bool,
-    /// Loss of an epoch's last batch, if training stopped before the end of the epoch's
-    /// measurement.
+    /// Loss of an epoch's last batch, if training stopped before the held-out loss of that epoch
+    /// was measured; otherwise `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_loss: Option<f64>,
 }

@@ -18,9 +18,9 @@ const ORIENTATION: &str = "EXIF orientation";
 pub enum Dtype {
     /// 32 bits.
     F32,
-    /// 16 bits, 10 of them after the point.
+    /// 16 bits (IEEE half precision), 10 of which are mantissa.
     F16,
-    /// 16 bits, with the range of f32.
+    /// 16 bits (bfloat16): the exponent of f32 and 7 bits of mantissa.
     Bf16,
 }
 
@@ -66,7 +66,7 @@ pub enum Network {
 pub struct Identity {
     /// Kind of the encoder.
     pub network: Network,
-    /// Source of the model as the user named it: for people, compared only if it was imported.
+    /// Model as the user named it, for messages. Compared only if the embeddings were imported.
     pub model: String,
     /// SHA-256 of the model's weights, or of the files that embeddings were imported from.
     pub model_sha256: String,

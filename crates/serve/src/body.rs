@@ -48,7 +48,10 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Returns the body, or `None` if it is too large.
+/// Returns the body, or `None` if it is longer than `limits.body` bytes.
+///
+/// # Errors
+/// Fails if the request is incomplete or malformed, or `memory` has too few permits left.
 async fn read_frames(
     mut body: Body,
     limits: &Limits,

@@ -138,7 +138,9 @@ struct Search {
 }
 
 impl Search {
-    /// Recurses no deeper than values nest, which [`Tree::load`] limits.
+    /// Collects the dicts of named tensors in `value`, whose path of keys is `key_path`.
+    ///
+    /// [`Tree::load`] limits how deep values nest, and so the recursion.
     fn visit(&mut self, value: Value, key_path: &str) {
         match value {
             Value::Dict(dict) if self.is_new(dict.0) => {

@@ -92,7 +92,9 @@ impl Layout {
     }
 }
 
-/// Returns the strides of values without gaps, with the first dimension fastest or the last.
+/// Returns the strides of a contiguous tensor, in elements.
+///
+/// Either the first dimension varies fastest (column order) or the last one (row order).
 pub(crate) fn contiguous_strides(shape: &[i128], first_is_fastest: bool) -> Vec<i128> {
     let mut strides = vec![1; shape.len()];
     let mut volume = 1_i128;

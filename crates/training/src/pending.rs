@@ -5,7 +5,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::learner::Step;
 
-/// Step that is computed and not read yet.
+/// Training step whose loss and gradient norm have not been read from the device yet.
 pub(crate) struct PendingStep {
     /// Number of the step, from 1.
     pub step: u64,

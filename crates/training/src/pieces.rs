@@ -29,7 +29,7 @@ pub(crate) type Merging = (Pieces, durable::Lock);
 pub(crate) enum Written {
     /// All captions, and their pieces if they are not merged yet.
     All(Captions, Option<Merging>),
-    /// Number of images without captions; 0 if another process scores.
+    /// Number of images that still lack captions; 0 if another process merges and scores them.
     Left(usize),
 }
 

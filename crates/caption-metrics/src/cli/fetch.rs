@@ -19,7 +19,8 @@ pub struct FetchMeteorArgs {
 /// Builds the resources at their default path.
 ///
 /// # Errors
-/// Fails as [`fetch`](crate::meteor::resources::fetch) and [`build`](crate::meteor::resources::build).
+/// Fails as [`fetch`](crate::meteor::resources::fetch) and
+/// [`build`](crate::meteor::resources::build).
 pub fn fetch_meteor(args: &FetchMeteorArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let destination = default_path()?;
     let built = match &args.from {

@@ -15,14 +15,14 @@ pub type Note = fn(&str);
 /// Tokenizer and metrics.
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
-    /// ptb: use pycocoevalcap's Penn Treebank tokenizer, as `COCOEvalCap` does; none: score captions
-    /// unchanged, as the paper's notebooks do [default: ptb for files]
+    /// ptb: use pycocoevalcap's Penn Treebank tokenizer, as `COCOEvalCap` does; none: score
+    /// captions unchanged, as the paper's notebooks do [default: ptb for files]
     #[arg(long, value_name = "none|ptb")]
     pub tokenizer: Option<Tokenizer>,
 
     /// Metrics out of bleu,meteor,rouge,cider,diversity, and with a CLIP (`capsmith evaluate`)
-    /// clipscore,refclipscore,clipscore-torchmetrics [default: the first four, METEOR if it has been
-    /// fetched; of files also clipscore,refclipscore if a CLIP is given]
+    /// clipscore,refclipscore,clipscore-torchmetrics [default: the first four, METEOR if it has
+    /// been fetched; of files also clipscore,refclipscore if a CLIP is given]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub metrics: Option<Vec<Metric>>,
 

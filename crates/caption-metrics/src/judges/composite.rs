@@ -1,7 +1,8 @@
 //! Composite (Aditya et al. 2015): ratings of correctness from 1 to 5 by Mechanical Turk.
 //!
-//! The first of an image's captions in a file is one of its references; papers use the first three. CLIPScore's paper takes that reference away from the references, and prints for
-//! comparison what comes out if it stays; other programs do not rate it at all.
+//! The first of an image's captions in a file is one of its references; papers use the first three.
+//! CLIPScore's paper takes that reference away from the references, and prints for comparison what
+//! comes out if it stays; other programs do not rate it at all.
 
 use strsim::levenshtein;
 

@@ -14,7 +14,7 @@ pub(super) struct Word {
     pub(super) key: i32,
     /// The hash of its stem.
     pub(super) stem: i32,
-    /// Its synsets in `WordNet`, ascending, without part of speech.
+    /// The offsets of its `WordNet` synsets, ascending, regardless of part of speech.
     pub(super) synsets: Vec<u32>,
     /// Its number in the paraphrase table's dictionary, which is in text order.
     pub(super) in_phrases: Option<u16>,

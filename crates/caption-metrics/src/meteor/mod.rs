@@ -4,8 +4,8 @@
 //! # Score
 //!
 //! Hypothesis and reference are normalised, lower-cased and aligned word by word (see [`align`'s
-//! rules](#alignment)). With, on side x (h or r), `L_x` words of which `F_x` are function words, and
-//! `C_xk` content and `F_xk` function words matched by module k:
+//! rules](#alignment)). With, on side x (h or r), `L_x` words of which `F_x` are function words,
+//! and `C_xk` content and `F_xk` function words matched by module k:
 //!
 //! ```text
 //! len_x  = δ (L_x - F_x) + (1 - δ) F_x
@@ -15,12 +15,12 @@
 //! METEOR = Fmean (1 - γ frag^β)               (0 where that is not a number)
 //! ```
 //!
-//! w = 1.0, 0.6, 0.8, 0.6 for exact, stem, synonym, paraphrase; α = 0.85, β = 0.2, γ = 0.6, δ = 0.75.
-//! `M_x` is the number of matched words. Of several references the first with the largest score
-//! counts.
+//! w = 1.0, 0.6, 0.8, 0.6 for exact, stem, synonym, paraphrase; α = 0.85, β = 0.2, γ = 0.6, δ =
+//! 0.75. `M_x` is the number of matched words. Of several references the first with the largest
+//! score counts.
 //!
-//! The corpus score is *not* the mean over images. It is the formula above on sums of all counts over
-//! images, where an image whose words all match in one chunk adds no chunk.
+//! The corpus score is *not* the mean over images. It is the formula above on sums of all counts
+//! over images, where an image whose words all match in one chunk adds no chunk.
 //!
 //! # Alignment
 //!
@@ -37,10 +37,10 @@
 //!
 //! # Differences, where pycocoevalcap's result is an accident
 //!
-//! pycocoevalcap talks to the jar line by line. LF or CR inside a caption breaks that conversation and
-//! shifts all later results; here they are white space. `|||` separates references in that protocol:
-//! as in pycocoevalcap it is deleted from hypotheses (and then double spaces are made single once),
-//! while in a reference it starts another reference.
+//! pycocoevalcap talks to the jar line by line. LF or CR inside a caption breaks that conversation
+//! and shifts all later results; here they are white space. `|||` separates references in that
+//! protocol: as in pycocoevalcap it is deleted from hypotheses (and then double spaces are made
+//! single once), while in a reference it starts another reference.
 //!
 //! A pair of captions whose lengths in words multiply to more than 16,777,216 is refused
 //! ([`TooLong`]): candidates are as many as that, and the original would run out of memory.

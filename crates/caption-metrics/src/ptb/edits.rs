@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Edit {
     None,
-    /// Another text.
+    /// The whole text becomes this one.
     Become(&'static str),
     /// Soft hyphens go; a token of nothing else becomes a hyphen.
     DropSoftHyphens,

@@ -13,18 +13,19 @@
 //!
 //! # Captions are not alone
 //!
-//! The tokenizer reads all captions of a call as one text. What a caption's last token is may depend
-//! on the next caption: `plan b.` becomes `plan b` before a caption that starts with `The`, and keeps
-//! its period otherwise; the very last caption lacks the line end that some tokens need (`'12`).
-//! [`tokenize`] takes all captions together and does the same. In one place it does not: a tag whose
-//! quoted attribute goes on in the next caption (`<a href="x`) would swallow the line end, and is
-//! read here as if the caption ended there.
+//! The tokenizer reads all captions of a call as one text. What a caption's last token is may
+//! depend on the next caption: `plan b.` becomes `plan b` before a caption that starts with `The`,
+//! and keeps its period otherwise; the very last caption lacks the line end that some tokens need
+//! (`'12`). [`tokenize`] takes all captions together and does the same. In one place it does not: a
+//! tag whose quoted attribute goes on in the next caption (`<a href="x`) would swallow the line
+//! end, and is read here as if the caption ended there.
 //!
 //! # Line separators inside captions
 //!
-//! pycocoevalcap replaces LF by a space but lets CR, VT, FF, U+2028 and U+2029 through. The tokenizer
-//! takes each for a line end, and every later caption is then paired with the wrong image. Here they
-//! are white space, and [`Tokenized::with_line_separators`] counts the captions that hold one.
+//! pycocoevalcap replaces LF by a space but lets CR, VT, FF, U+2028 and U+2029 through. The
+//! tokenizer takes each for a line end, and every later caption is then paired with the wrong
+//! image. Here they are white space, and [`Tokenized::with_line_separators`] counts the captions
+//! that hold one.
 
 mod abbreviations;
 mod classes;
@@ -57,7 +58,8 @@ pub fn tokenize<S: AsRef<str> + Sync>(captions: &[S]) -> Tokenized {
     tokenize_first(captions, captions.len())
 }
 
-/// Tokenizes the first `count` captions; the others are what the last of them may [depend on](Ahead).
+/// Tokenizes the first `count` captions; the others are what the last of them may [depend
+/// on](Ahead).
 pub(crate) fn tokenize_first<S: AsRef<str> + Sync>(captions: &[S], count: usize) -> Tokenized {
     let captions_per_task = count.div_ceil(rayon::current_num_threads() * 4).max(64);
     let tokenized = (0..count)

@@ -56,9 +56,9 @@ pub struct TunedRetrievals {
 struct Tuned {
     network: EfficientNetLite,
     standard: Standardization,
-    /// `[dimension, features]`.
+    /// Weight of the linear projection of image features, `[dimension, features]`.
     projection: Tensor,
-    /// `[dimension]`.
+    /// Bias of the projection, `[dimension]`.
     bias: Tensor,
     /// Map of sentence embeddings, `[dimension, dimension]`.
     text_map: Tensor,

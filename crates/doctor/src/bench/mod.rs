@@ -175,7 +175,9 @@ fn train(
     Ok(Measured { value: seconds * 1e3, mfu })
 }
 
-/// Returns the operations of a training step: 6 per parameter and row.
+/// Returns the floating-point operations of a training step: 6 per parameter and row.
+///
+/// Two of them are for the forward pass and four for the backward pass; attention is not counted.
 fn operations(gpt2: &Gpt2Config, bench: &Bench) -> f64 {
     let (rows, targets) = bench.work();
     let captions = bench.shape().0 as f64;

@@ -156,7 +156,10 @@ fn note(measurement: &mut Measurement, reason: &str) {
     measurement.note = Some(before.unwrap_or_default() + &text);
 }
 
-/// Runs the script, and passes on its lines as they arrive.
+/// Runs the PyTorch script, and passes each answer to `take` as it arrives.
+///
+/// # Errors
+/// Fails if python3 cannot be started, has no torch, fails, or exceeds the time limit.
 fn run(jobs: &[Job], device: Device, mut take: impl FnMut(Answer)) -> Result<(), String> {
     let device = match device {
         Device::Cuda(index) => format!("cuda:{index}"),

@@ -126,7 +126,7 @@ fn attention_dropout(device: Device, kind: Kind) -> Result<Verdict, CheckError> 
 enum Mask {
     None,
     Causal,
-    /// A random subset of the keys for each query.
+    /// A fixed subset of the keys for each query, which always includes the query's own position.
     Some,
 }
 

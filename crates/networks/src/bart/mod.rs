@@ -61,6 +61,12 @@ impl Stack {
     }
 
     /// Returns hidden states `[batch, tokens, hidden]` for token embeddings of the same shape.
+    ///
+    /// `visible` masks the self-attention. For the decoder, `encoded` holds the encoder's states
+    /// and the mask of its real tokens.
+    ///
+    /// # Errors
+    /// Fails if there are more tokens than positions, or memory is exhausted.
     fn forward(
         &self,
         embeddings: &Tensor,

@@ -149,7 +149,7 @@ pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Resu
     Ok(())
 }
 
-/// Returns the settings of CLIP's image processor.
+/// Returns the contents of `preprocessor_config.json` for images of `size` x `size` pixels.
 fn preprocessor(size: i64) -> serde_json::Value {
     json!({
         "image_processor_type": "CLIPImageProcessor",

@@ -157,7 +157,8 @@ impl ClipModel {
         Ok(projection.forward(&vision.forward(pixels)?)?)
     }
 
-    /// Returns embeddings `[batch, projection_dim]`, not normalised, of a locked encoder's features.
+    /// Returns embeddings `[batch, projection_dim]`, not normalised, of a locked encoder's
+    /// features.
     ///
     /// `features` is `[batch, dimension]`.
     ///

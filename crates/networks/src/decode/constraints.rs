@@ -1,7 +1,8 @@
 //! Constraints on the next token, computed on the model's device.
 //!
-//! Reference: transformers 4.57's `RepetitionPenaltyLogitsProcessor`, `NoRepeatNGramLogitsProcessor`
-//! and `MinNewTokensLengthLogitsProcessor`, in this order and before temperature, top-k and top-p.
+//! Reference: transformers 4.57's `RepetitionPenaltyLogitsProcessor`,
+//! `NoRepeatNGramLogitsProcessor` and `MinNewTokensLengthLogitsProcessor`, in this order and before
+//! temperature, top-k and top-p.
 
 use recipes::Constraints;
 use tch::{Device, Kind, Tensor};

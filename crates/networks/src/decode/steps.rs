@@ -42,8 +42,8 @@ struct Continuations<'a> {
 
 /// Choice of the next tokens `[rows]`.
 ///
-/// It gets logits `[rows, vocab]`, the continuation of each row (counted over all prompts) and the step
-/// (from 0).
+/// It gets logits `[rows, vocab]`, the continuation of each row (counted over all prompts) and the
+/// step (from 0).
 pub(super) type Choose<'a> = &'a dyn Fn(&Tensor, &[usize], usize) -> Tensor;
 
 /// Generates `copies` continuations of each row of `prompt`.

@@ -14,7 +14,8 @@ pub const UNKNOWN: i64 = 1;
 pub struct WordBatch {
     /// Input ids `[captions, longest + 1]`.
     pub(super) inputs: Tensor,
-    /// For each target, the flat slot that predicts it: `[targets]`.
+    /// Index of the state that predicts each target, among the flattened positions of `inputs`:
+    /// `[targets]`.
     pub(super) predictors: Tensor,
     /// Caption of each target: `[targets]`.
     pub(super) captions: Tensor,

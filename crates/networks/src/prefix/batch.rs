@@ -6,7 +6,7 @@ use crate::gpt2::{Packing, Selection};
 
 /// Token ids of captions behind their prefixes, with the positions that predict a target.
 ///
-/// GPT-2's input rows are all prefix vectors, image by image, then all tokens, caption by caption.
+/// GPT-2's input rows are the prefix vectors of all captions, then the tokens of all captions.
 #[derive(Debug)]
 pub struct TokenBatch {
     /// Input ids `[tokens]`, caption by caption.

@@ -5,9 +5,9 @@
 //! and a trained GPT-2, or the transformer mapper and a frozen GPT-2. Variables have the names of
 //! ClipCap's checkpoints: `clip_project.model.{0,2}.{weight,bias}` or `clip_project.transformer.*`,
 //! and `gpt.transformer.*`; a standardised captioner, which ClipCap has not, adds
-//! `standardization.{mean,deviation}`. Differences from ClipCap: captions are packed instead of padded, the
-//! last token is no input, and the last block computes only the states that predict a target. Loss
-//! and gradients are the same.
+//! `standardization.{mean,deviation}`. Differences from ClipCap: captions are packed instead of
+//! padded, the last token is no input, and the last block computes only the states that predict a
+//! target. Loss and gradients are the same.
 
 mod batch;
 mod mapper;
@@ -27,9 +27,9 @@ use crate::pass::Pass;
 use crate::standardization::{STANDARDIZATION, Standardization};
 use crate::weights::{self, Checkpoint, WeightsError};
 
-/// Module of the mapper.
+/// Name of the mapper's module in ClipCap's checkpoints.
 const MAPPER: &str = "clip_project";
-/// Module of the language model.
+/// Name of the language model's module in ClipCap's checkpoints.
 const GPT2: &str = "gpt";
 
 /// GPT-2 with a mapper from image embeddings to its first input vectors.

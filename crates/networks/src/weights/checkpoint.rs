@@ -14,8 +14,8 @@ use super::finite;
 use super::shard::{Shard, Stored};
 use crate::transfer;
 
-/// File names of a folder's weights in transformers' order of preference; true for an index of
-/// shards.
+/// File names of a folder's weights, in transformers' order of preference, each with true if the
+/// file is an index of shards.
 const WHOLE_OR_INDEX: [(&str, bool); 4] = [
     ("model.safetensors", false),
     ("model.safetensors.index.json", true),

@@ -47,8 +47,8 @@ pub(crate) fn load_allowing_unused(
 
 /// Same as [`load`] for some of a store's variables.
 ///
-/// Variables whose file name is in `truncatable` may have fewer rows than the file, and take its first
-/// rows.
+/// Variables whose file name is in `truncatable` may have fewer rows than the file, and take its
+/// first rows.
 pub(crate) fn load_variables(
     variables: impl IntoIterator<Item = (String, Tensor)>,
     checkpoint: &Checkpoint,

@@ -11,7 +11,7 @@ use foreign_text::printable_path;
 pub struct MetricsError {
     /// The file concerned.
     pub path: PathBuf,
-    /// Why.
+    /// Reason for the failure.
     pub reason: String,
 }
 

@@ -52,7 +52,7 @@ pub struct Cell {
     pub score: &'static str,
     /// Mean over runs; `None` if not measured.
     pub mean: Option<f64>,
-    /// Sample standard deviation over runs; `None` of one run.
+    /// Sample standard deviation over runs; `None` if there is only one run.
     pub deviation: Option<f64>,
     /// Published score.
     pub published: Option<f64>,

@@ -175,6 +175,16 @@ fn wait_for(path: &Path, stop: &AtomicBool) -> Result<Option<durable::Lock>, Err
 /// Numbers and metrics of trials; `None` for failed trials.
 type Values = Vec<(usize, Option<f64>)>;
 
+/// Mean of a trial's metric over its seeds.
+enum Mean {
+    /// Not all seeds are measured yet.
+    Pending,
+    /// A seed failed.
+    Failed,
+    /// All seeds are measured.
+    Value(f64),
+}
+
 /// Progress that several threads report to.
 type SharedProgress<'a> = Mutex<&'a mut (dyn Progress + Send)>;
 
@@ -268,7 +278,7 @@ impl SweepRun<'_> {
 
     /// Waits for the metrics of all trials at a rung, and returns them.
     ///
-    /// Returns `None` if a trial is unfinished and no other task is running.
+    /// Returns `None` if a trial is unfinished and no other task is running, or on a stop request.
     fn values(&mut self, trials: &[usize], rung: usize) -> Result<Option<Values>, Error> {
         let goals = self.planner.goals(trials.iter().copied(), rung);
         let planned = self.planner.plan(&goals)?;
@@ -276,9 +286,13 @@ impl SweepRun<'_> {
         loop {
             // Read before the values: a task that ends in between has written all of its values.
             let others = self.other_tasks_running()?;
-            let values = trials
-                .iter()
-                .map(|&trial| Ok(self.mean(&planned, trial, rung)?.map(|mean| (trial, mean))));
+            let values = trials.iter().map(|&trial| {
+                Ok(match self.mean(&planned, trial, rung)? {
+                    Mean::Pending => None,
+                    Mean::Failed => Some((trial, None)),
+                    Mean::Value(value) => Some((trial, Some(value))),
+                })
+            });
             let values = values.collect::<Result<Option<Values>, Error>>()?;
             if values.is_some() || !others || self.stop.load(Ordering::Relaxed) {
                 return Ok(values);
@@ -292,15 +306,8 @@ impl SweepRun<'_> {
         }
     }
 
-    /// Returns the mean of a trial's metric at a rung, `Some(None)` if a seed failed.
-    ///
-    /// Returns `None` if not all seeds are measured yet.
-    fn mean(
-        &self,
-        planned: &Planned,
-        trial: usize,
-        rung: usize,
-    ) -> Result<Option<Option<f64>>, Error> {
+    /// Returns the mean of a trial's metric at a rung.
+    fn mean(&self, planned: &Planned, trial: usize, rung: usize) -> Result<Mean, Error> {
         let sweep = self.planner.sweep;
         let mut sum = 0.0;
         let mut is_pending = false;
@@ -309,11 +316,11 @@ impl SweepRun<'_> {
                 RunStatus::Measured(measured) => {
                     sum += measured.values.get(&sweep.metric).copied().unwrap_or(f64::NAN);
                 }
-                RunStatus::Failed(_) => return Ok(Some(None)),
+                RunStatus::Failed(_) => return Ok(Mean::Failed),
                 RunStatus::Pending => is_pending = true,
             }
         }
-        Ok((!is_pending).then(|| Some(sum / sweep.seeds.len() as f64)))
+        Ok(if is_pending { Mean::Pending } else { Mean::Value(sum / sweep.seeds.len() as f64) })
     }
 
     fn other_tasks_running(&self) -> Result<bool, Error> {

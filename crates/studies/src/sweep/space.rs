@@ -13,8 +13,9 @@ const RANGES: &str = "a list of values, { uniform = [low, high] }, { log-uniform
 /// Maximum number of trials of a sweep; more are probably a typing error.
 pub const MAX_TRIALS: usize = 10_000;
 
-/// Maximum consecutive duplicate draws, after which no new trial is expected: a narrow range has
-/// few numbers of four digits.
+/// Maximum number of consecutive duplicate draws; after that many, no new trial is expected.
+///
+/// Draws are rounded to four significant digits, so a narrow range has few distinct values.
 const MAX_DUPLICATES: u32 = 100_000;
 
 /// Values that a key may have.
@@ -210,7 +211,10 @@ fn list(key: &str, values: &[Value]) -> Result<Domain, String> {
     Ok(Domain::List(values.to_vec()))
 }
 
-/// Parses a table with one key as a range; `None` if the table is a section.
+/// Parses a range such as `{ uniform = [0.1, 0.9] }`; returns `None` if the table is a section.
+///
+/// # Errors
+/// Names `key` if its bounds are not numbers, out of order or, for `log-uniform`, not above 0.
 fn range(key: &str, table: &Table) -> Result<Option<Domain>, String> {
     let Some((kind, bounds)) = table.iter().next().filter(|_| table.len() == 1) else {
         return Ok(None);

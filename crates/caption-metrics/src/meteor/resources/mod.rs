@@ -6,9 +6,10 @@
 //!
 //! # Licences
 //!
-//! Nothing of the file is part of this crate. The paraphrase table, the function words and the list of
-//! abbreviations come from METEOR 1.5 (LGPL 2.1; the abbreviations from Moses, LGPL), the synonyms and
-//! exceptions from `WordNet` 3.0 (its own licence). The file's folder gets a note that says so.
+//! Nothing of the file is part of this crate. The paraphrase table, the function words and the list
+//! of abbreviations come from METEOR 1.5 (LGPL 2.1; the abbreviations from Moses, LGPL), the
+//! synonyms and exceptions from `WordNet` 3.0 (its own licence). The file's folder gets a note that
+//! says so.
 
 mod build;
 mod fetch;
@@ -221,8 +222,8 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    /// Parses lines of a word and, where it keeps its period only before a number, `#NUMERIC_ONLY#`.
-    /// Lines that start with `#` are comments.
+    /// Parses lines of a word and, where it keeps its period only before a number,
+    /// `#NUMERIC_ONLY#`. Lines that start with `#` are comments.
     pub(super) fn parse(text: &str) -> Self {
         let mut prefixes = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -72,8 +72,8 @@ fn every_paraphrase_is_found_and_no_other() {
     assert!(phrase("in front of").is_some(), "the start of a phrase");
 }
 
-/// The counts are those of METEOR's rules worked by hand: `of`, which is exact, is worth more than the
-/// longer paraphrase that would take it.
+/// The counts are those of METEOR's rules worked by hand: `of`, which is exact, is worth more than
+/// the longer paraphrase that would take it.
 #[test]
 fn a_paraphrase_of_other_length_counts_on_both_sides() {
     let resources = open(&bytes()).unwrap();

@@ -51,8 +51,8 @@ impl Table {
         self.pairs.len()
     }
 
-    /// Encodes words (two sections), the nodes' last words, the parents, the starts of children, the
-    /// sources, the starts of targets, and targets.
+    /// Encodes words (two sections), the nodes' last words, the parents, the starts of children,
+    /// the sources, the starts of targets, and targets.
     pub(super) fn sections(&self) -> Result<[Vec<u8>; 8], String> {
         let mut words: Vec<&str> =
             self.phrases.iter().flat_map(|phrase| phrase.split(' ')).collect();
@@ -96,7 +96,8 @@ impl Table {
 
 /// The starts of phrases as word numbers, shorter ones first, then in text order.
 ///
-/// An index is a node's number. The children of a node are neighbours, in the order of their parents.
+/// An index is a node's number. The children of a node are neighbours, in the order of their
+/// parents.
 struct Trie<'a>(Vec<&'a [u16]>);
 
 impl<'a> Trie<'a> {
