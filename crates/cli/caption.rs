@@ -140,7 +140,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pictures: Vec<PathBuf> = all.iter().filter(|picture| !has(picture)).cloned().collect();
     if pictures.len() < all.len() {
         let had = all.len() - pictures.len();
-        terminal::say(&format!("{had} of {} pictures have their captions already", all.len()));
+        let other = if args.out.is_some() { "another --out" } else { "--existing overwrite" };
+        terminal::say(&format!(
+            "{had} of {} pictures have their captions already; for those of another run or with other settings: {other}",
+            all.len()
+        ));
     }
     if let Some(output) = &output {
         output.check(&pictures)?;
@@ -261,7 +265,11 @@ fn listed(paths: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
             let mut text = String::new();
             let read = std::io::stdin().read_to_string(&mut text);
             read.context("cannot read the list of pictures on standard input")?;
+            let before = all.len();
             all.extend(text.lines().filter(|line| !line.is_empty()).map(PathBuf::from));
+            if all.len() == before {
+                bail!("standard input names no pictures; write one path a line");
+            }
         } else {
             all.push(path);
         }

@@ -91,6 +91,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
+    args.files.json.as_deref().map_or(Ok(()), RunFolder::refuse_own_file)?;
     let Some(run) = args.run.path() else {
         let mut files = args.files.clone();
         match &mut files.command {

@@ -1,8 +1,10 @@
 //! `capsmith report`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use foreign_text::{first_of, printable_path};
 use report::{Footer, Run};
 use runs::RunFolder;
@@ -29,6 +31,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    refuse_other_file(&args.out)?;
+    if let Some(missing) = args.dataset.as_ref().filter(|dataset| !dataset.exists()) {
+        bail!("there is no folder {}; --dataset names the runs' data set", printable_path(missing));
+    }
     // Other folders beside the runs, as under runs/*, do not stop the page.
     let is_other = |path: &&PathBuf| path.is_dir() && !RunFolder::new(path).exists();
     let (others, mut paths): (Vec<PathBuf>, Vec<PathBuf>) =
@@ -58,5 +64,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "wrote {} ({size:.1} MB); open it in a browser",
         printable_path(&args.out)
     ));
+    Ok(())
+}
+
+/// Fails if the page would replace a file that is no HTML page.
+fn refuse_other_file(out: &Path) -> anyhow::Result<()> {
+    const START: &[u8] = b"<!doctype html";
+    let mut start = Vec::new();
+    let Ok(file) = File::open(out) else { return Ok(()) };
+    let read = file.take(START.len() as u64).read_to_end(&mut start);
+    if read.is_ok() && !start.eq_ignore_ascii_case(START) && !start.is_empty() {
+        bail!("{} exists and is not an HTML page; choose another --out", printable_path(out));
+    }
     Ok(())
 }

@@ -240,14 +240,10 @@ fn in_order(rows: &[Row]) -> Vec<Row> {
 }
 
 fn fetch_data_set(table: Table, dataset: &Path) -> anyhow::Result<()> {
-    if dataset.exists() {
+    if !hub::may_lack_data_set(dataset) {
         return Ok(());
     }
-    terminal::say(&format!(
-        "{} does not exist; downloading {}",
-        printable_path(dataset),
-        table.data_set()
-    ));
+    terminal::say(&format!("fetching {} to {}", table.data_set(), printable_path(dataset)));
     let set = match table {
         Table::One => &hub::FLICKR8K,
         Table::Two => &hub::FLICKR30K,

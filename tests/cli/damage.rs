@@ -80,7 +80,7 @@ fn a_runs_configuration_is_its_own_and_data_that_has_moved_is_named() {
         let error = failure(&words);
         assert!(error.contains("config.toml") && error.contains("--set"), "{error}");
     }
-    fs::write(&config, whole).unwrap();
+    fs::write(&config, &whole).unwrap();
 
     // Reports believe no changed number either.
     for file in ["evaluation/test/scores.json", "metrics.csv"] {
@@ -93,4 +93,14 @@ fn a_runs_configuration_is_its_own_and_data_that_has_moved_is_named() {
     }
     let page = folder.path().join("page.html").display().to_string();
     success(&["report", &text, "--out", &page]);
+
+    // No page and no scores are written over a file of the run.
+    let config = config.display().to_string();
+    let error = failure(&["report", &text, "--out", &config]);
+    assert!(error.contains("is not an HTML page"), "{error}");
+    let error = failure(&["evaluate", &text, "--json", &config]);
+    assert!(error.contains("is a file of a run"), "{error}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), whole);
+    let error = failure(&["report", &text, "--out", &page, "--dataset", "nowhere"]);
+    assert!(error.contains("there is no folder nowhere"), "{error}");
 }

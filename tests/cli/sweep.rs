@@ -78,6 +78,10 @@ fn a_grid_is_ranked_and_a_failed_trial_does_not_stop_the_others() {
 
     // Finished trials are kept, and a folder is reused only with --resume.
     assert!(failure(&words(&file, &out, &[])).contains("--resume"));
+    let site = folder.path().join("site");
+    std::fs::create_dir(&site).unwrap();
+    std::fs::write(site.join("index.html"), "mine").unwrap();
+    assert!(failure(&words(&file, &site, &[])).contains("such as index.html"));
     let log = out.join("logs/002.seed-1.train.log");
     let before = std::fs::read(&log).unwrap();
     failure(&words(&file, &out, &["--resume"]));

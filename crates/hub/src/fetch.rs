@@ -17,6 +17,17 @@ use crate::{Error, Options};
 
 /// Fetches a data set into `folder` and unpacks it.
 ///
+/// File in the folder of a data set that is or was fetched.
+const FETCH_LOCK: &str = ".fetch.lock";
+
+/// Returns true if a data set may be missing from `folder`: it does not exist, is empty, or has the
+/// remains of a fetch, which [`fetch_data_set`] completes.
+#[must_use]
+pub fn may_lack_data_set(folder: &Path) -> bool {
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    !folder.exists() || is_empty || folder.join(FETCH_LOCK).exists()
+}
+
 /// Fetches the missing public archives, checks and unpacks them. If the images are only given on
 /// request, it unpacks the zip archive that the user has put into `folder`. Present files are not
 /// fetched again, and archives are kept. With `mirror`, archives are fetched from `MIRROR/FILE`.
@@ -32,7 +43,7 @@ pub fn fetch_data_set(
     progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     durable::create_dir_all(folder)?;
-    let _lock = lock(&folder.join(".fetch.lock"), progress)?;
+    let _lock = lock(&folder.join(FETCH_LOCK), progress)?;
     for archive in set.archives {
         let is_unpacked = if archive.files.is_empty() {
             most_images(folder)?.1 == set.images

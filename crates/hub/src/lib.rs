@@ -50,7 +50,7 @@ mod transfer;
 pub use client::ping;
 pub use data_set::{Archive, DataSet, FLICKR8K, FLICKR30K};
 pub use error::Error;
-pub use fetch::fetch_data_set;
+pub use fetch::{fetch_data_set, may_lack_data_set};
 pub use model_files::{ModelFiles, copy_model};
 pub use options::Options;
 pub use packages::PackagedModel;

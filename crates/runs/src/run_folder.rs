@@ -157,6 +157,35 @@ impl RunFolder {
         Err(Error::File { path: self.path.clone(), reason })
     }
 
+    /// Fails if `path`, a file to write, exists and is a file of a run.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn refuse_own_file(path: &Path) -> Result<(), Error> {
+        const OWN: [&str; 12] = [
+            CONFIG,
+            "run.json",
+            "gpt2",
+            "keywords",
+            "words.json",
+            "metrics.csv",
+            "epochs.csv",
+            "epoch-scores.csv",
+            "logs.json",
+            "checkpoints",
+            "evaluation",
+            "lock",
+        ];
+        let Ok(full) = path.canonicalize() else { return Ok(()) };
+        let run = full.ancestors().skip(1).find(|folder| Self::new(folder).exists());
+        let inside = run.and_then(|run| full.strip_prefix(run).ok());
+        let first = inside.and_then(|inside| inside.components().next());
+        if first.is_some_and(|first| OWN.iter().any(|own| first.as_os_str() == *own)) {
+            return Err(Error::file(path, "is a file of a run; name another file to write"));
+        }
+        Ok(())
+    }
+
     /// Creates the folder and takes its lock.
     ///
     /// # Errors

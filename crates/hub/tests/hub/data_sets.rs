@@ -171,6 +171,7 @@ fn a_cut_archive_is_taken_up_and_one_of_other_content_not_kept() {
     let error = tiny.run(&FLICKR8K).unwrap_err().to_string();
     assert!(error.contains("Flickr8k_text.zip has SHA-256"), "{error}");
     assert_eq!(names(&tiny.folder), [".fetch.lock"]);
+    assert!(hub::may_lack_data_set(&tiny.folder));
     tiny.run(&FLICKR8K).unwrap();
     Corpus::load(&tiny.folder, None).unwrap();
 }

@@ -22,6 +22,7 @@ mod recipe;
 mod rows;
 mod table;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use datasets::ImageFiles;
@@ -271,7 +272,9 @@ impl Planner<'_> {
 
 /// Returns the captions by their text, the images by their contents.
 fn data_set(folder: &Path, plan: &mut Plan) -> Result<Vec<Input>, Error> {
-    if !folder.exists() {
+    let is_fetched = |name: &str| !name.starts_with('.') && !name.ends_with(".incomplete");
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    if !entries.any(|entry| is_fetched(&entry.file_name().to_string_lossy())) {
         return Ok(vec![Input::text("captions", "no data set yet")]);
     }
     let pictures = ImageFiles::load(folder, None)?;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use foreign_text::printable;
 use progress::{Progress, Unit};
 use recipes::Config;
 use runs::RunFolder;
@@ -100,6 +102,9 @@ pub fn run(
     if started && !options.resume && !options.rerun && options.task.is_none() {
         return Err(Error::Started(options.out.clone()));
     }
+    if !started && options.task.is_none() {
+        refuse_other_files(&options.out)?;
+    }
     durable::create_dir_all(&options.out)?;
     let out = options
         .out
@@ -170,6 +175,24 @@ fn wait_for(path: &Path, stop: &AtomicBool) -> Result<Option<durable::Lock>, Err
         }
     }
     Ok(None)
+}
+
+/// Fails if the folder of a new sweep has files that no interrupted start of one leaves.
+fn refuse_other_files(out: &Path) -> Result<(), Error> {
+    const LEFT_BY_A_START: [&str; 8] =
+        ["lock", "tasks", "tokenizers", "stages", "logs", "inputs", "trials", "tensorboard"];
+    let entries = fs::read_dir(out).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let Some(first) = names.filter(|name| !LEFT_BY_A_START.contains(&name.as_str())).min() else {
+        return Ok(());
+    };
+    Err(Error::Invalid {
+        path: out.to_owned(),
+        reason: format!(
+            "the folder has files that are not of a sweep, such as {}; choose an empty or new folder with --out",
+            printable(&first)
+        ),
+    })
 }
 
 /// Numbers and metrics of trials; `None` for failed trials.
