@@ -143,6 +143,13 @@ impl<'a> Pairs<'a> {
                 return Err(Error::UnknownImages { count, examples });
             }
         }
+        if let (Some(reference), Some(prediction)) =
+            (references.ids().iter().next(), predictions.ids().iter().next())
+            && !predictions.ids().iter().any(|id| references.find(id).is_some())
+        {
+            let [reference, prediction] = [reference, prediction].map(ToString::to_string);
+            return Err(Error::NoCommonImages { reference, prediction });
+        }
         let without_prediction = || {
             let ids = references.ids().iter().filter(|id| subset.needs(id));
             ids.filter(|id| predictions.find(id).is_none())

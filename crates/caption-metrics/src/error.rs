@@ -50,6 +50,18 @@ pub enum Error {
     /// Neither file names an image.
     #[error("there are no images to score")]
     NoImages,
+    /// No image has both references and a prediction.
+    #[error(
+        "references and predictions have no image in common: references name {reference:?}, \
+         predictions {prediction:?}\nhint: identifiers must be the same to the letter, with the \
+         folder and the ending of the file name"
+    )]
+    NoCommonImages {
+        /// First identifier of the references.
+        reference: String,
+        /// First identifier of the predictions.
+        prediction: String,
+    },
     /// Some images have references and no prediction.
     #[error(
         "{count} of the images with references have no prediction, among them {examples}; \

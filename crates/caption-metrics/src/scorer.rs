@@ -28,8 +28,8 @@ const CLIP_IMAGES: usize = 1024;
 /// (see [`ptb`](crate::ptb)). Results do not depend on the number of threads, to the last bit.
 ///
 /// # Errors
-/// [`Error::MissingPredictions`], [`Error::ExtraPredictions`], [`Error::UnknownImages`],
-/// [`Error::NoImages`]; [`Error::FrequenciesOfOtherTokens`];
+/// [`Error::NoCommonImages`], [`Error::MissingPredictions`], [`Error::ExtraPredictions`],
+/// [`Error::UnknownImages`], [`Error::NoImages`]; [`Error::FrequenciesOfOtherTokens`];
 /// [`Error::NoReferenceWords`] where CIDEr is asked for and no reference holds a word;
 /// [`Error::NoMeteorResources`] or [`Error::NoClip`] where a metric needs what is not given;
 /// [`Error::Clip`].

@@ -267,6 +267,9 @@ fn both_sides_must_name_the_same_images() {
     let error = evaluate(&[("1", "a"), ("2", "b"), ("3", "c"), ("4", "d")]);
     assert!(matches!(error, Error::ExtraPredictions { count: 1, .. }), "{error}");
     assert!(error.to_string().contains("\"4\""), "{error}");
+    let error = evaluate(&[("2.jpg", "b"), ("3.jpg", "c")]);
+    assert!(matches!(error, Error::NoCommonImages { .. }), "{error}");
+    assert!(error.to_string().contains("\"1\", predictions \"2.jpg\""), "{error}");
 }
 
 #[test]
