@@ -2,19 +2,15 @@
 
 use std::path::Path;
 
-use include_dir::{Dir, include_dir};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
 use crate::keys::{check, flatten};
-use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases, without_dots};
+use crate::layers::{ReadFile, fill_kinds, merge, parse_override, with_bases};
 use crate::sections::{CheckpointChoice, Data, Decoding, EarlyStopOn, Optimizer, Training};
 use crate::systems::{ClipPrefix, MergeRnn, Sbg, System, Tokenizer};
-
-/// The folder `configs` at the time capsmith was built.
-static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 
 /// Full specification of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,29 +61,6 @@ impl Config {
         Self::resolve(table, path, overrides)
     }
 
-    /// Loads one of capsmith's built-in configs, such as `flickr8k/sbg.toml`.
-    ///
-    /// # Errors
-    /// Same as [`Self::load`].
-    pub fn built_in(name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
-        let path = Path::new("configs").join(name);
-        let read: ReadFile = &|path| {
-            let path = without_dots(path);
-            let file = path.strip_prefix("configs").ok().and_then(|path| BUILT_IN.get_file(path));
-            let text = file.and_then(include_dir::File::contents_utf8).map(str::to_owned);
-            text.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
-        };
-        let text =
-            read(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        Self::resolve(with_bases(&text, &path, read)?, &path, overrides)
-    }
-
-    /// Returns the text of a built-in file, such as `flickr8k/recipe.toml`.
-    #[must_use]
-    pub fn built_in_text(name: &str) -> Option<&'static str> {
-        BUILT_IN.get_file(name).and_then(include_dir::File::contents_utf8)
-    }
-
     /// Merges overrides over the `table` of the file at `path` and both over the system's defaults;
     /// checks the result.
     pub(crate) fn resolve(
@@ -97,11 +70,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         Self::layered(table.clone(), overrides).map_err(|error| {
             let without_overrides = Self::layered(table, &[]).map_err(|error| error.to_string());
-            if without_overrides == Err(error.to_string()) {
-                ConfigError::InFile { path: path.to_owned(), error: Box::new(error) }
-            } else {
-                error
-            }
+            if without_overrides == Err(error.to_string()) { error.in_file(path) } else { error }
         })
     }
 
@@ -119,7 +88,7 @@ impl Config {
         fill_kinds(&mut all);
         check(&all, &defaults)?;
         let config = Self::from_table(all)
-            .map_err(|error| ConfigError::Value(error.to_string().trim().to_owned()))?;
+            .map_err(|error| ConfigError::Invalid(error.to_string().trim().to_owned()))?;
         config.validate()?;
         Ok(config)
     }

@@ -1,6 +1,6 @@
 //! Errors of configs, each with a hint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use foreign_text::{printable, printable_path};
 
@@ -25,17 +25,11 @@ pub enum ConfigError {
         /// Error of its contents or those of its base.
         error: Box<Self>,
     },
-    /// A value is not one that its key takes.
+    /// A text is not TOML, `base` cannot be followed, or a value is not one that its key takes.
+    ///
+    /// Holds the position and reason of the error.
     #[error("{0}")]
-    Value(String),
-    /// The file is not TOML, or `base` cannot be followed.
-    #[error("{}: {message}", printable_path(path))]
-    Invalid {
-        /// The config file.
-        path: PathBuf,
-        /// Position and reason of the error.
-        message: String,
-    },
+    Invalid(String),
     /// A key is unknown.
     #[error("unknown key `{}`{}", printable(key), did_you_mean(suggestion.as_deref()))]
     UnknownKey {
@@ -97,6 +91,13 @@ pub enum ConfigError {
         /// The values accepted.
         expected: String,
     },
+}
+
+impl ConfigError {
+    /// Returns the error with the file that has it.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        Self::InFile { path: path.to_owned(), error: Box::new(self) }
+    }
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {

@@ -50,7 +50,7 @@ pub(crate) fn with_bases(text: &str, path: &Path, read: ReadFile) -> Result<Tabl
 /// Resolves `base` relative to the last file of `chain`, and refuses a cycle.
 fn base_of(base: &Value, chain: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let [.., file] = chain else { return Err(ConfigError::Override("base".to_owned())) };
-    let invalid = |message: String| ConfigError::Invalid { path: file.clone(), message };
+    let invalid = |message: String| ConfigError::Invalid(message).in_file(file);
     let Value::String(base) = base else {
         return Err(invalid(format!("`base` is {base}, but must be the path of a config file")));
     };
@@ -81,7 +81,7 @@ pub fn without_dots(path: &Path) -> PathBuf {
 }
 
 fn parse(text: &str, path: &Path) -> Result<Table, ConfigError> {
-    let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+    let invalid = |message: String| ConfigError::Invalid(message).in_file(path);
     let mut table: Table =
         text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
     rename_old_keys(&mut table).map_err(|key| {

@@ -24,6 +24,7 @@
 //! The networks use these enums, too, so that a config and a network share one type:
 //! [`MapperKind`], [`Strategy`], [`Architecture`].
 
+mod built_in;
 mod config;
 mod constraints;
 mod defaults;
