@@ -76,6 +76,17 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
     move |source| Error::Io { action, path, source }
 }
 
+/// Returns the first entry of a folder, by name, that is not one of `own`.
+///
+/// The remains of an interrupted [`write()`] of one of them is none either. Returns `None` also for a
+/// folder that does not exist.
+#[must_use]
+pub fn first_foreign_entry(folder: &Path, own: &[&str]) -> Option<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !own.contains(&name.trim_end_matches(".partial"))).min()
+}
+
 /// Writes `contents` to `path`, all or nothing.
 ///
 /// # Errors

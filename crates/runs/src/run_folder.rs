@@ -33,6 +33,20 @@ use crate::scored_captions::ScoredCaptions;
 
 const CONFIG: &str = "config.toml";
 
+/// Files and folders of a run that are written before its config.
+const WRITTEN_AT_START: [&str; 5] = ["gpt2", "keywords", "words.json", "run.json", "lock"];
+
+/// The other files and folders of a run, but TensorBoard's.
+const WRITTEN_LATER: [&str; 7] = [
+    CONFIG,
+    "metrics.csv",
+    "epochs.csv",
+    "epoch-scores.csv",
+    "logs.json",
+    "checkpoints",
+    "evaluation",
+];
+
 /// Folder of a run.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
@@ -141,20 +155,16 @@ impl RunFolder {
     /// # Errors
     /// Names the folder and the first such file.
     pub fn refuse_other_files(&self) -> Result<(), Error> {
-        const LEFT_BY_A_START: [&str; 5] = ["gpt2", "keywords", "words.json", "run.json", "lock"];
         if self.exists() {
             return Ok(());
         }
-        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let others =
-            names.filter(|name| !LEFT_BY_A_START.contains(&name.trim_end_matches(".partial")));
-        let Some(first) = others.min() else { return Ok(()) };
+        let first = durable::first_foreign_entry(&self.path, &WRITTEN_AT_START);
+        let Some(first) = first else { return Ok(()) };
         let reason = format!(
             "the folder has files that are not of a run, such as {}; choose an empty or new folder",
             printable(&first)
         );
-        Err(Error::File { path: self.path.clone(), reason })
+        Err(Error::file(&self.path, reason))
     }
 
     /// Fails if `path`, a file to write, exists and is a file of a run.
@@ -162,25 +172,12 @@ impl RunFolder {
     /// # Errors
     /// Names the file.
     pub fn refuse_own_file(path: &Path) -> Result<(), Error> {
-        const OWN: [&str; 12] = [
-            CONFIG,
-            "run.json",
-            "gpt2",
-            "keywords",
-            "words.json",
-            "metrics.csv",
-            "epochs.csv",
-            "epoch-scores.csv",
-            "logs.json",
-            "checkpoints",
-            "evaluation",
-            "lock",
-        ];
         let Ok(full) = path.canonicalize() else { return Ok(()) };
         let run = full.ancestors().skip(1).find(|folder| Self::new(folder).exists());
         let inside = run.and_then(|run| full.strip_prefix(run).ok());
         let first = inside.and_then(|inside| inside.components().next());
-        if first.is_some_and(|first| OWN.iter().any(|own| first.as_os_str() == *own)) {
+        let mut own = WRITTEN_AT_START.iter().chain(&WRITTEN_LATER);
+        if first.is_some_and(|first| own.any(|own| first.as_os_str() == *own)) {
             return Err(Error::file(path, "is a file of a run; name another file to write"));
         }
         Ok(())

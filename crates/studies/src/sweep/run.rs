@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -179,13 +178,18 @@ fn wait_for(path: &Path, stop: &AtomicBool) -> Result<Option<durable::Lock>, Err
 
 /// Fails if the folder of a new sweep has files that no interrupted start of one leaves.
 fn refuse_other_files(out: &Path) -> Result<(), Error> {
-    const LEFT_BY_A_START: [&str; 8] =
-        ["lock", "tasks", "tokenizers", "stages", "logs", "inputs", "trials", "tensorboard"];
-    let entries = fs::read_dir(out).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let Some(first) = names.filter(|name| !LEFT_BY_A_START.contains(&name.as_str())).min() else {
-        return Ok(());
-    };
+    const LEFT_BY_A_START: [&str; 9] = [
+        "lock",
+        "tasks",
+        "tokenizers",
+        "stages",
+        "logs",
+        "inputs",
+        "trials",
+        "tensorboard",
+        files::FILE,
+    ];
+    let Some(first) = durable::first_foreign_entry(out, &LEFT_BY_A_START) else { return Ok(()) };
     Err(Error::Invalid {
         path: out.to_owned(),
         reason: format!(
