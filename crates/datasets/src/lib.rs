@@ -61,6 +61,7 @@ pub use corpus::{Corpus, Image, ImageLocations, Part};
 pub use error::{LoadError, Location};
 pub use image_files::ImageFiles;
 pub use layout::Layout;
+pub use loading::is_absent;
 pub use names::{DRAWN_FILE, DRAWN_MARK, DRAWN_NAME, is_drawn};
 pub use picture_paths::picture_paths;
 pub use reading::IMAGE_FOLDERS;

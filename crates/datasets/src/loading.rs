@@ -212,3 +212,14 @@ impl Source {
         })
     }
 }
+
+/// Returns true if there is no data set at `path`: it does not exist, or is a folder with hidden
+/// files and unfinished downloads (`.incomplete`) alone.
+#[must_use]
+pub fn is_absent(path: &Path) -> bool {
+    let is_left = |name: &str| name.starts_with('.') || name.ends_with(".incomplete");
+    match path.read_dir() {
+        Ok(entries) => entries.flatten().all(|entry| is_left(&entry.file_name().to_string_lossy())),
+        Err(_) => !path.exists(),
+    }
+}

@@ -246,6 +246,18 @@ fn a_folder_with_several_layouts_is_kaggles_unless_another_is_named() {
 }
 
 #[test]
+fn a_data_set_is_absent_until_there_is_more_than_remains_of_a_download() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("set.tar");
+    for name in [".fetch.lock", "a.zip.incomplete"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    assert!(datasets::is_absent(&archive) && datasets::is_absent(folder.path()));
+    fs::write(&archive, "").unwrap();
+    assert!(!datasets::is_absent(&archive) && !datasets::is_absent(folder.path()));
+}
+
+#[test]
 fn a_folder_without_captions_is_refused_with_what_was_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     let error = load(folder.path(), None).unwrap_err().to_string();

@@ -20,12 +20,11 @@ use crate::{Error, Options};
 /// File in the folder of a data set that is or was fetched.
 const FETCH_LOCK: &str = ".fetch.lock";
 
-/// Returns true if a data set may be missing from `folder`: it does not exist, is empty, or has the
-/// remains of a fetch, which [`fetch_data_set`] completes.
+/// Returns true if a data set may be missing from `folder`, or incomplete after a fetch, which
+/// [`fetch_data_set`] completes.
 #[must_use]
 pub fn may_lack_data_set(folder: &Path) -> bool {
-    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-    !folder.exists() || is_empty || folder.join(FETCH_LOCK).exists()
+    datasets::is_absent(folder) || folder.join(FETCH_LOCK).exists()
 }
 
 /// Fetches the missing public archives, checks and unpacks them. If the images are only given on

@@ -22,7 +22,6 @@ mod recipe;
 mod rows;
 mod table;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use datasets::ImageFiles;
@@ -272,9 +271,7 @@ impl Planner<'_> {
 
 /// Returns the captions by their text, the images by their contents.
 fn data_set(folder: &Path, plan: &mut Plan) -> Result<Vec<Input>, Error> {
-    let is_fetched = |name: &str| !name.starts_with('.') && !name.ends_with(".incomplete");
-    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    if !entries.any(|entry| is_fetched(&entry.file_name().to_string_lossy())) {
+    if datasets::is_absent(folder) {
         return Ok(vec![Input::text("captions", "no data set yet")]);
     }
     let pictures = ImageFiles::load(folder, None)?;
