@@ -29,11 +29,17 @@ impl ScoredCaptions {
             None => (false, end),
         };
         let best_of = match choice.strip_prefix('-') {
-            Some(choice) => Some(choice.strip_prefix("best-of-")?.parse().ok()?),
+            Some(choice) => Some(Self::parse_choice(choice)?),
             None if choice.is_empty() => None,
             None => return None,
         };
         Some(Self { control, best_of })
+    }
+
+    /// Reads a name that [`Self::choice`] returns; `None` if it is another.
+    #[must_use]
+    pub fn parse_choice(name: &str) -> Option<usize> {
+        name.strip_prefix("best-of-")?.parse().ok()
     }
 
     /// Returns the name of a choice among this number of captions, such as `best-of-2`.

@@ -66,9 +66,8 @@ impl Planner<'_> {
 
     /// Returns the folder of the scores that rank a run at a rung.
     pub fn scored(&self, goal: Goal) -> PathBuf {
-        let choice = self.sweep.choice.as_ref();
-        let captions = choice.and_then(|choice| ScoredCaptions::parse(&format!("-{choice}")));
-        captions.unwrap_or_default().folder(&self.evaluation(goal))
+        let best_of = self.sweep.choice.as_deref().and_then(ScoredCaptions::parse_choice);
+        ScoredCaptions { control: false, best_of }.folder(&self.evaluation(goal))
     }
 
     /// Returns the plan that reaches these goals, with the rungs below each.
