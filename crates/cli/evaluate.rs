@@ -91,7 +91,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    args.files.json.as_deref().map_or(Ok(()), RunFolder::refuse_own_file)?;
+    for output in [&args.files.json, &args.files.per_image].into_iter().flatten() {
+        RunFolder::refuse_own_file(output)?;
+    }
     let Some(run) = args.run.path() else {
         let mut files = args.files.clone();
         match &mut files.command {
