@@ -88,6 +88,10 @@ fn every_format_of_predictions_gives_the_same() {
         ("a.csv", "caption,image_id\na dog,7\n\"\",b\n"),
         ("a.csv", "caption,image_id\r\na dog,7.0\r\n\"\",b"),
         ("a.tsv", "image\tcaption\n7\ta dog\nb\t\n"),
+        // Spreadsheets write semicolons where the comma is a decimal mark.
+        ("a.csv", "Image_ID;Caption;A,B\r\n7;a dog;x\r\nb;\"\";\r\n"),
+        ("a.txt", "image\tcaption, in English\ttext\n7\t\ta dog\nb\t\t\n"),
+        ("a.tsv", "image,caption\n7,a dog\nb,\n"),
         (
             "a.json",
             r#"{"images": [{"id": 7}, {"id": 8}], "info": {}, "annotations": [

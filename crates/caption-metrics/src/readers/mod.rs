@@ -9,15 +9,16 @@
 //! | `.json` | `[["a dog", "the dog"], …]`, images by position from 0 | `["a dog", …]`, images by position from 0 |
 //! | `.json` | COCO annotations: `{"annotations": [{"image_id": 1, "caption": "a dog"}, …]}`, or that list alone | COCO results: `[{"image_id": 1, "caption": "a dog"}, …]` |
 //! | `.jsonl`, `.ndjson` | a line is `{"image_id": 1, "caption": "a dog"}` or `{"image_id": 1, "captions": ["a dog"]}` | a line is `{"image_id": 1, "caption": "a dog"}` |
-//! | `.csv`, `.txt`; `.tsv` with tabs | a header with `image_id` and `caption`; a row a caption | the same |
+//! | `.csv`, `.tsv`, `.txt` | a header with `image_id` and `caption`; a row a caption | the same |
 //! | `.txt`, `.token` | `Flickr8k.token.txt`: `a.jpg#0`, a tab, the caption | |
 //! | `.csv` | Flickr30k's `results.csv`: `a.jpg\| 0\| A dog .` below its header | |
 //!
 //! Files are UTF-8, with or without a byte order mark. Identifiers are strings or numbers; a number
 //! is its decimal digits, all of them, and numbers that Python takes for equal (`1` and `1.0`) are
 //! one identifier. `image` and `file_name` are other names of `image_id`, `text` is one of
-//! `caption`, as `capsmith caption --out` writes them. Other fields and columns are ignored, and
-//! may hold Python's `NaN` and `Infinity`. References of one image may be spread over a file; they
+//! `caption`, as `capsmith caption --out` writes them. Commas, semicolons or tabs separate columns,
+//! whichever give a header both names; their case does not matter there. Other fields and columns
+//! are ignored, and may hold Python's `NaN` and `Infinity`. References of one image may be spread over a file; they
 //! are taken together in the order of the file. In COCO annotations with an `images` list that list
 //! gives the order of images, as in pycocotools, and an image without a caption is an error. A file
 //! with any other extension is read as JSON.
@@ -122,29 +123,28 @@ fn json_lines(mut reader: impl BufRead, loader: &mut Loader) -> Result<(), Strin
 /// A line behind the last: in a cell, it shows that a quotation mark was never closed.
 const END: &str = "\n\0\n";
 
-fn csv_rows(mut reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Result<(), String> {
+/// Names of the columns of identifiers and captions.
+const COLUMNS: [&[&str]; 2] = [&["image_id", "image", "file_name"], &["caption", "text"]];
+
+/// Reads a table, whose columns `usual` separates unless another separator gives both columns.
+fn csv_rows(mut reader: impl BufRead, usual: u8, loader: &mut Loader) -> Result<(), String> {
     let malformed = |error: csv::Error| error.to_string();
     let mut first_line = String::new();
     reader.read_line(&mut first_line).map_err(|error| error.to_string())?;
     if let Some(layout) = Layout::of(&first_line) {
         return layout.read(&first_line, reader, loader);
     }
+    let has_both = |separator: &u8| {
+        let mut header =
+            csv::ReaderBuilder::new().delimiter(*separator).from_reader(first_line.as_bytes());
+        header.headers().is_ok_and(|header| columns(header).is_ok())
+    };
+    let separator = [usual, b',', b';', b'\t'].into_iter().find(has_both).unwrap_or(usual);
     let reader = first_line.as_bytes().chain(reader).chain(END.as_bytes());
     let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
+        csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(reader);
     let headers = reader.headers().map_err(malformed)?.clone();
-    let column = |names: &[&str]| {
-        headers.iter().position(|header| names.contains(&header.trim())).ok_or_else(|| {
-            let names = names.join(" or ");
-            let there: Vec<String> = headers.iter().take(10).map(|h| format!("{h:?}")).collect();
-            format!(
-                "the header (line 1) has no column named {names}; its columns are {}",
-                there.join(", ")
-            )
-        })
-    };
-    let (id, caption) =
-        (column(&["image_id", "image", "file_name"])?, column(&["caption", "text"])?);
+    let [id, caption] = columns(&headers)?;
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(malformed)? {
         let line = row.position().map_or(0, csv::Position::line);
@@ -166,6 +166,23 @@ fn csv_rows(mut reader: impl BufRead, delimiter: u8, loader: &mut Loader) -> Res
         added.map_err(|message| format!("line {line}: {message}"))?;
     }
     Ok(())
+}
+
+/// Returns the indices of [`COLUMNS`] in a header.
+fn columns(header: &csv::StringRecord) -> Result<[usize; 2], String> {
+    let column = |names: &[&str]| {
+        let is_it = |cell: &str| names.iter().any(|name| cell.trim().eq_ignore_ascii_case(name));
+        header.iter().position(is_it).ok_or_else(|| {
+            let names = names.join(" or ");
+            let there: Vec<String> = header.iter().take(10).map(|h| format!("{h:?}")).collect();
+            format!(
+                "the header (line 1) has no column named {names}; its columns are {}",
+                there.join(", ")
+            )
+        })
+    };
+    let [id, caption] = COLUMNS.map(column);
+    Ok([id?, caption?])
 }
 
 /// Returns an identifier without the `.0` that pandas gives to integers of a column with gaps.
