@@ -39,11 +39,13 @@ pub struct Imported {
 /// Writes the features in `files` as capsmith's embeddings file for `data_set`.
 ///
 /// Files are those of [`Features::load`], with the text file `names` if they have no names, or one
-/// ClipCap pickle. `encoder` names the program or model that computed them.
+/// ClipCap pickle. `encoder` names the program or model that computed them. Rows of zeros are left
+/// out.
 ///
 /// # Errors
 /// Fails if `out` exists, and names the file for a row that fits several images, two rows of one
-/// image that differ, values that are not finite, and files that name no image of the data set.
+/// image that differ, values that are not finite or all zero, and files that name no image of the
+/// data set.
 pub fn import(
     files: &[PathBuf],
     names: Option<&Path>,
@@ -65,15 +67,24 @@ pub fn import(
 
     let NamedRows { dimension, .. } = rows;
     let (mut written_names, mut skipped, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let file = files.first().and_then(|file| file.file_name()).unwrap_or_default();
     for (index, image) in corpus.images.iter().enumerate() {
-        if let Some(&row) = row_of.get(&index) {
-            written_names.push(image.file_name.as_str());
-            values.extend_from_slice(row_values(&rows, row));
-        } else {
-            let file = files.first().and_then(|file| file.file_name()).unwrap_or_default();
-            let reason = format!("no embedding in {}", file.to_string_lossy());
-            skipped.push(Skipped { name: image.file_name.clone(), reason });
-        }
+        let row = row_of.get(&index).map(|&row| row_values(&rows, row));
+        let reason = match row {
+            Some(row) if row.iter().any(|value| *value != 0.0) => {
+                written_names.push(image.file_name.as_str());
+                values.extend_from_slice(row);
+                continue;
+            }
+            // Programs write them for pictures that they cannot read.
+            Some(_) => "all values are zero",
+            None => "no embedding",
+        };
+        let reason = format!("{reason} in {}", file.to_string_lossy());
+        skipped.push(Skipped { name: image.file_name.clone(), reason });
+    }
+    if written_names.is_empty() {
+        return Err(Error::Mismatch(format!("{}: all values are zero", paths.join(", "))));
     }
     let identity = Identity {
         network: Network::Imported,
@@ -281,12 +292,23 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_zeros_are_left_out() {
+        let found = imported("b c x-a.jpg", &[1.0, 0.0, -0.0]).unwrap();
+        let skipped: Vec<(&str, &str)> =
+            found.skipped.iter().map(|one| (one.name.as_str(), one.reason.as_str())).collect();
+        let (zero, none) = ("all values are zero in f.npy", "no embedding in f.npy");
+        assert_eq!(skipped, [("x-a.jpg", zero), ("x-a.png", none), ("c.jpg", zero)]);
+        assert!(found.pictures == 1 && found.identity.normalize);
+    }
+
+    #[test]
     fn rows_that_cannot_be_meant_are_refused() {
         for (names, values, words) in [
             ("x-a", &[1.0][..], "several pictures"),
             ("b b.jpg", &[1.0, 2.0], "rows 0 and 1 are different"),
             ("b", &[f32::NAN], "not finite"),
             ("y z", &[1.0, 2.0], "names no picture"),
+            ("b c", &[0.0, 0.0], "all values are zero"),
         ] {
             let error = imported(names, values).unwrap_err();
             assert!(error.contains("f.") && error.contains(words), "{error}");
