@@ -118,6 +118,13 @@ fn two_runs_are_compared_by_their_official_scores() {
         "100",
     ]);
     assert_eq!(of_runs, of_files);
+    // Scores of one run are not written over those of another.
+    let of_a = format!("{a}/evaluation/test");
+    let before = fs::read(file(&a, "scores")).unwrap();
+    let error = failure(&["evaluate", &b, "--out", &of_a]);
+    assert!(error.contains("has scores of another run"), "{error}");
+    assert_eq!(fs::read(file(&a, "scores")).unwrap(), before);
+    success(&["evaluate", &a, "--out", &of_a]);
     let error = failure(&["evaluate", "compare", &a, &format!("{b}c")]);
     assert!(error.contains("this run does not exist") && error.contains(&b), "{error}");
 }

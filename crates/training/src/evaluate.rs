@@ -197,6 +197,9 @@ impl Scoring {
             let names: Vec<&str> = metrics.map(Metric::name).collect();
             settings.changed.push(format!("metrics={}", names.join(",")));
         }
+        if let Some(out) = &options.out {
+            refuse_other_scores(&first_scores(out, captioner), captioner)?;
+        }
         let uncontrolled = folder_of(&settings, run);
         let out = options.out.clone().unwrap_or_else(|| controlled(&uncontrolled));
         let mut earlier = Vec::new();
@@ -266,6 +269,20 @@ fn folder_of(settings: &ScoreSettings, run: &RunFolder) -> PathBuf {
 fn first_scores(folder: &Path, captioner: &Captioner) -> PathBuf {
     let best_of = captioner.best_of().into_iter().flatten().next();
     ScoredCaptions { control: false, best_of }.folder(folder)
+}
+
+/// Fails if a folder has scores of another checkpoint.
+fn refuse_other_scores(folder: &Path, captioner: &Captioner) -> Result<(), Error> {
+    let checkpoint = ScoresFile::read(folder).ok().and_then(|scores| scores.checkpoint);
+    match checkpoint {
+        Some(used) if used.model_sha256 != captioner.checkpoint.model_sha256 => {
+            Err(Error::Mismatch(format!(
+                "{} has scores of another run or checkpoint\nhint: name another folder with --out",
+                printable_path(folder)
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns true if a folder has scores by other metrics than these.
