@@ -34,6 +34,11 @@ fn results(out: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(out.join("sweep.json")).unwrap()).unwrap()
 }
 
+/// Returns the number of trials that have a score.
+fn scored(results: &serde_json::Value) -> usize {
+    results["trials"].as_array().unwrap().iter().filter(|trial| !trial["mean"].is_null()).count()
+}
+
 fn best_first(results: &serde_json::Value) -> Vec<u64> {
     let trials = results["trials"].as_array().unwrap();
     trials.iter().map(|trial| trial["trial"].as_u64().unwrap()).collect()
@@ -98,7 +103,16 @@ fn halving_that_is_killed_or_shared_by_two_ends_as_an_uninterrupted_one() {
     let space = "optimizer.learning_rate = { log-uniform = [1e-5, 1e-2] }";
     let file = file(folder.path(), stage, head, space);
     let whole = folder.path().join("whole");
-    success(&words(&file, &whole, &["--jobs", "2"]));
+    let mut child = capsmith(&words(&file, &whole, &["--jobs", "2"]))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Results of the first trials are there while the others run.
+    wait_while_running(&mut child, "a result", || {
+        whole.join("sweep.json").exists() && (1..4).contains(&scored(&results(&whole)))
+    });
+    assert!(child.wait().unwrap().success());
     let found = results(&whole);
     let rungs: Vec<u64> = found["trials"]
         .as_array()

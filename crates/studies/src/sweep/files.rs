@@ -3,15 +3,31 @@
 use std::path::Path;
 
 use super::definition::{Sweep, format_value};
+use super::plan::{Planned, Planner};
 use super::results::{Results, TrialResult};
 use super::{Error, hparams, page};
 
 /// The name of [`Results`]' file in a sweep's folder.
 pub(super) const FILE: &str = "sweep.json";
 
+impl Planner<'_> {
+    /// Writes the results of the runs that are finished, of all tasks.
+    pub(super) fn write_results(
+        &self,
+        planned: &Planned,
+        rung_trials: &[Vec<usize>],
+    ) -> Result<Results, Error> {
+        // The wait is short: other threads and tasks hold this lock only while they write.
+        let _lock = durable::wait_for_lock(&self.out.join("lock"))?;
+        let results = self.results(planned, rung_trials)?;
+        results.write(self.sweep, self.out)?;
+        Ok(results)
+    }
+}
+
 impl Results {
     /// Writes `sweep.json`, `trials.csv`, `index.html` and the events for TensorBoard.
-    pub(super) fn write(&self, sweep: &Sweep, out: &Path) -> Result<(), Error> {
+    fn write(&self, sweep: &Sweep, out: &Path) -> Result<(), Error> {
         durable::write_json(&out.join(FILE), self)?;
         durable::write(&out.join("trials.csv"), self.csv(sweep).as_bytes())?;
         durable::write(&out.join("index.html"), page::page(sweep, self, out)?.as_bytes())?;

@@ -23,6 +23,7 @@ mod hparams;
 mod page;
 mod plan;
 mod plot;
+mod reporter;
 mod results;
 mod run;
 mod slurm;

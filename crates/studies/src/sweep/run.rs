@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use progress::{Progress, Unit};
 use recipes::Config;
 use runs::RunFolder;
 
-use super::definition::{Search, Sweep, format_settings};
+use super::definition::{Search, Sweep};
 use super::plan::{Goal, Planned, Planner};
+use super::reporter::{SharedProgress, StageReporter, lock};
 use super::results::{Results, RunStatus, TrialResult};
 use super::{Error, files, halving};
-use crate::stages::{self, Damage, Outcome, Plan, Runner, StageAction};
+use crate::stages::{self, Outcome, Runner};
 
 /// Interval of polling another process's lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -212,13 +213,6 @@ enum Mean {
     Value(f64),
 }
 
-/// Progress that several threads report to.
-type SharedProgress<'a> = Mutex<&'a mut (dyn Progress + Send)>;
-
-fn lock<'r, 'a>(progress: &'r SharedProgress<'a>) -> MutexGuard<'r, &'a mut (dyn Progress + Send)> {
-    progress.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A sweep in progress.
 struct SweepRun<'a> {
     planner: Planner<'a>,
@@ -235,8 +229,7 @@ impl SweepRun<'_> {
         // Early results mark the folder as a sweep's, and can be viewed while it runs.
         self.finish(&rung_trials)?;
         for rung in 0..sweep.rungs.len() {
-            let goals = self.goals(&rung_trials[rung], rung);
-            self.run_goals(&goals)?;
+            self.run_rung(&rung_trials)?;
             let Search::SuccessiveHalving { eta, .. } = sweep.search else { break };
             if rung + 1 == sweep.rungs.len() {
                 break;
@@ -265,9 +258,11 @@ impl SweepRun<'_> {
         kept.into_iter().map(|(_, goal)| *goal).collect()
     }
 
-    /// Runs the unfinished stages of these goals.
-    fn run_goals(&mut self, goals: &[Goal]) -> Result<(), Error> {
-        let planned = self.planner.plan(goals)?;
+    /// Runs the unfinished stages of the last of these rungs.
+    fn run_rung(&mut self, rung_trials: &[Vec<usize>]) -> Result<(), Error> {
+        let rung = rung_trials.len() - 1;
+        let planned = self.planner.plan(&self.goals(&rung_trials[rung], rung))?;
+        let planned_so_far = self.planned_so_far(rung_trials)?;
         let _task_lock = match self.options.task {
             Some(task) => wait_for(&self.task_lock(task.index)?, self.stop)?,
             None => None,
@@ -282,6 +277,8 @@ impl SweepRun<'_> {
         let reporter = StageReporter {
             planner: &self.planner,
             planned: &planned,
+            planned_so_far: &planned_so_far,
+            rung_trials,
             progress: self.progress,
             done: AtomicUsize::new(0),
             running: Mutex::default(),
@@ -370,7 +367,15 @@ impl SweepRun<'_> {
 
     /// Writes the results of all tasks so far.
     fn finish(&mut self, rung_trials: &[Vec<usize>]) -> Result<SweepOutcome, Error> {
-        let sweep = self.planner.sweep;
+        let planned = self.planned_so_far(rung_trials)?;
+        let results = self.planner.write_results(&planned, rung_trials)?;
+        let is_left = |trial: &&TrialResult| trial.rung.is_none() && trial.error.is_none();
+        let left_to_others = results.trials.iter().filter(is_left).count();
+        Ok(SweepOutcome { results, left_to_others })
+    }
+
+    /// Returns the plan of all runs on these rungs.
+    fn planned_so_far(&mut self, rung_trials: &[Vec<usize>]) -> Result<Planned, Error> {
         let all = rung_trials
             .iter()
             .enumerate()
@@ -378,14 +383,7 @@ impl SweepRun<'_> {
         // The highest rung of each run includes those below it.
         let mut highest: BTreeMap<(usize, u64), Goal> = BTreeMap::new();
         highest.extend(all.map(|goal| ((goal.trial, goal.seed), goal)));
-        let planned = self.planner.plan(&highest.into_values().collect::<Vec<_>>())?;
-        // The wait is short: other tasks hold this lock only while they write.
-        let _lock = durable::wait_for_lock(&self.planner.out.join("lock"))?;
-        let results = self.planner.results(&planned, rung_trials)?;
-        results.write(sweep, self.planner.out)?;
-        let is_left = |trial: &&TrialResult| trial.rung.is_none() && trial.error.is_none();
-        let left_to_others = results.trials.iter().filter(is_left).count();
-        Ok(SweepOutcome { results, left_to_others })
+        self.planner.plan(&highest.into_values().collect::<Vec<_>>())
     }
 }
 
@@ -395,77 +393,6 @@ fn visible(device: &str) -> Option<String> {
     let here = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let of_those = here.as_ref().and_then(|all| all.split(',').nth(index));
     Some(of_those.map_or_else(|| index.to_string(), |one| one.trim().to_owned()))
-}
-
-/// Reports the stages of a sweep as its progress.
-struct StageReporter<'a, 'p> {
-    planner: &'a Planner<'a>,
-    planned: &'a Planned,
-    progress: &'a SharedProgress<'p>,
-    done: AtomicUsize,
-    running: Mutex<BTreeMap<usize, String>>,
-}
-
-impl StageReporter<'_, '_> {
-    fn update(&self, change: impl FnOnce(&mut BTreeMap<usize, String>)) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut running);
-        let lines: Vec<String> = running.values().cloned().collect();
-        let mut progress = lock(self.progress);
-        progress.detail(&lines.join(" | "));
-        progress.position(self.done.load(Ordering::Relaxed) as u64);
-    }
-
-    /// Returns the message on a run whose stage has ended.
-    fn message(&self, index: usize, outcome: &Outcome) -> Option<String> {
-        let (goal, stages) =
-            self.planned.goals.iter().find(|(_, stages)| stages.contains(&index))?;
-        let settings = format_settings(&self.planner.sweep.trials[goal.trial].settings);
-        let name = format!("trial {}, seed {} ({settings})", goal.trial, goal.seed);
-        match outcome {
-            Outcome::Failed { error } => {
-                let first = error.split(['\n', ';']).next().unwrap_or_default();
-                Some(format!("{name} failed: {first}"))
-            }
-            Outcome::Finished { .. } if stages.last() == Some(&index) => {
-                let status = self.planner.status(self.planned, *goal).ok()?;
-                let RunStatus::Measured(measured) = status else { return None };
-                let metric = &self.planner.sweep.metric;
-                let value = measured.values.get(metric)?;
-                Some(format!("{name}: {metric} {value:.4} after {} epochs", measured.epochs))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl stages::Observer for StageReporter<'_, '_> {
-    fn damaged(&self, plan: &Plan, index: usize, damage: &Damage) {
-        let name = &plan.stages()[index].name;
-        lock(self.progress).note(&format!("{name} runs again: {}", damage.reason()));
-    }
-
-    fn started(&self, plan: &Plan, index: usize, _action: StageAction) {
-        self.update(|running| {
-            running.insert(index, plan.stages()[index].name.clone());
-        });
-    }
-
-    fn output(&self, plan: &Plan, index: usize, line: &str) {
-        self.update(|running| {
-            running.insert(index, format!("{}: {line}", plan.stages()[index].name));
-        });
-    }
-
-    fn ended(&self, _plan: &Plan, index: usize, outcome: &Outcome) {
-        if let Some(message) = self.message(index, outcome) {
-            lock(self.progress).note(&message);
-        }
-        self.done.fetch_add(1, Ordering::Relaxed);
-        self.update(|running| {
-            running.remove(&index);
-        });
-    }
 }
 
 #[cfg(test)]
