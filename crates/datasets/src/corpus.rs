@@ -41,7 +41,8 @@ pub struct Image {
 pub struct ImageLocations {
     /// Folder of the image files or of their archives.
     pub folder: PathBuf,
-    /// Location of each image if they are in archives or in several folders; else empty.
+    /// Location of each image if they are in archives or in several folders, or if the name of a
+    /// file has another Unicode form than in the captions; else empty.
     pub members: Vec<PictureFile>,
 }
 

@@ -28,15 +28,17 @@ pub enum LoadError {
     NoFolder(PathBuf),
     /// No layout has its caption file there.
     #[error(
-        "{} holds no captions that are known; looked for {}\nhint: name another file with \
+        "{} holds no captions that are known; looked for {}\nhint: name another file{} with \
          --captions, in a config data.captions",
-        printable_path(root), tried.join(", ")
+        printable_path(root), tried.join(", "), example(tables)
     )]
     NotRecognised {
         /// Folder of the data set.
         root: PathBuf,
         /// Names of all recognised files.
         tried: Vec<String>,
+        /// Tables of any name in the folder.
+        tables: Vec<PathBuf>,
     },
     /// Several files could hold the captions.
     #[error(
@@ -172,6 +174,11 @@ fn no_folder(path: &Path) -> String {
         );
     }
     format!("there is no folder {name}{}", fetch_hint(path))
+}
+
+/// Returns `, such as FILE,`; nothing without files.
+fn example(files: &[PathBuf]) -> String {
+    files.first().map_or_else(String::new, |file| format!(", such as {},", printable_path(file)))
 }
 
 fn layouts(found: &[(Layout, PathBuf)]) -> String {

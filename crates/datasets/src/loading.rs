@@ -12,7 +12,7 @@ use crate::reading::{Captions, Reading};
 use crate::source::{Columns, Source};
 use crate::table::Table;
 use crate::{
-    coco, imagefolder, kaggle, karpathy, original, patterns, text, text_files, webdataset,
+    coco, imagefolder, kaggle, karpathy, original, patterns, table, text, text_files, webdataset,
 };
 
 impl Layout {
@@ -102,12 +102,15 @@ impl Source {
         &self,
         captions: Captions,
     ) -> Result<(Corpus, Option<Fingerprint>), LoadError> {
+        let folder = self.images.as_deref();
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(LoadError::NoFolder(folder.to_owned()));
+        }
         let (layout, files) = self.recognise()?;
         layout.check_use(self)?;
         let root = self.root();
         let Some(file) = files.first() else { return Err(LoadError::NoCaptions(root)) };
         tracing::debug!("data set {}, layout {layout}", printable_path(file));
-        let folder = self.images.as_deref();
         match layout {
             Layout::WebDataset => return webdataset::load(&root, &files, captions),
             Layout::TextFiles => {
@@ -209,6 +212,7 @@ impl Source {
                 .flat_map(|layout| layout.files())
                 .map(|&name| name.to_owned())
                 .collect(),
+            tables: table::find(root),
         })
     }
 }

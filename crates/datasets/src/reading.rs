@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_text::{printable, printable_path};
 use pictures::PictureFile;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::corpus::{Corpus, Image, ImageLocations, Part};
 use crate::error::{LoadError, Location};
@@ -231,16 +232,18 @@ impl<'f> Reading<'f> {
             return Err(LoadError::NoCaptions(self.file.to_owned()));
         }
         let found = find_pictures(root, folder, self.file, &self.images, &self.subfolders)?;
-        let FoundPictures { folder: images_dir, mut pictures, in_subfolders } = found;
+        let FoundPictures { folder: images_dir, mut names, in_subfolders } = found;
         let mut images = Vec::with_capacity(self.images.len());
-        let mut members = Vec::new();
+        let mut files = Vec::with_capacity(self.images.len());
+        let mut has_other_names = in_subfolders;
         let read =
             std::mem::take(&mut self.images).into_iter().zip(&self.counts).zip(&self.locations);
         for (((image, &captions), (file, location)), subfolder) in read.zip(&self.subfolders) {
             let name = &image.file_name;
             let subfolder = if in_subfolders { subfolder } else { "" };
             let relative = text::joined(subfolder, name);
-            let has_picture = pictures.remove(&*relative);
+            let found = names.take(&relative);
+            let has_picture = found.is_some();
             if captions == 0 {
                 self.warnings.add(WarningKind::ImageWithoutCaptions, file, Some(*location), name);
                 continue;
@@ -255,18 +258,23 @@ impl<'f> Reading<'f> {
             if !has_picture {
                 self.warnings.add(WarningKind::MissingPicture, file, Some(*location), name);
             }
-            if in_subfolders {
-                members.push(images_dir.join(&*relative).into());
-            }
+            let file = found.unwrap_or_else(|| relative.into_owned());
+            has_other_names |= file != *name;
+            files.push(file);
             images.push(image);
         }
         let mut spare: Vec<String> =
-            pictures.into_iter().filter(|name| is_spare_picture(name)).collect();
+            names.exact.into_iter().filter(|name| is_spare_picture(name)).collect();
         spare.sort_unstable();
         for name in &spare {
             self.warnings.add(WarningKind::PictureWithoutCaptions, &images_dir, None, name);
         }
         let warnings = self.warnings.into_vec();
+        let members = if has_other_names {
+            files.iter().map(|file| images_dir.join(file).into()).collect()
+        } else {
+            Vec::new()
+        };
         let locations = ImageLocations { folder: images_dir, members };
         let caption_files = vec![self.file.to_owned()];
         let root = root.to_owned();
@@ -312,9 +320,48 @@ fn is_spare_picture(name: &str) -> bool {
 /// Image files in a data set's folder.
 struct FoundPictures {
     folder: PathBuf,
-    /// File names, or paths if they are in subfolders.
-    pictures: HashSet<String>,
+    names: PictureNames,
     in_subfolders: bool,
+}
+
+/// File names of pictures, or paths if they are in subfolders.
+///
+/// A name also finds the file whose name has the same characters in another Unicode form: macOS
+/// writes a letter and its accent as two.
+#[derive(Default)]
+struct PictureNames {
+    exact: HashSet<String>,
+    /// Names that are not ASCII, by their form NFC.
+    composed: HashMap<String, String>,
+}
+
+impl PictureNames {
+    fn add(&mut self, name: String) {
+        if !name.is_ascii() {
+            self.composed.insert(name.nfc().collect(), name.clone());
+        }
+        self.exact.insert(name);
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.exact.contains(name) || self.in_another_form(name).is_some()
+    }
+
+    /// Removes the file that a name finds.
+    fn take(&mut self, name: &str) -> Option<String> {
+        if let Some(exact) = self.exact.take(name) {
+            return Some(exact);
+        }
+        let other = self.in_another_form(name)?.to_owned();
+        self.exact.take(&other)
+    }
+
+    fn in_another_form(&self, name: &str) -> Option<&str> {
+        if name.is_ascii() {
+            return None;
+        }
+        self.composed.get(&name.nfc().collect::<String>()).map(String::as_str)
+    }
 }
 
 /// Finds the first folder that contains any of the images: `folder`, or [`IMAGE_FOLDERS`].
@@ -347,20 +394,20 @@ fn find_pictures(
             .map(|path| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned())
             .collect();
         for folder in &folders {
-            let mut pictures = HashSet::new();
+            let mut names = PictureNames::default();
             for subfolder in &distinct {
                 let path =
                     if subfolder.is_empty() { folder.clone() } else { folder.join(subfolder) };
                 match file_names(&path) {
-                    Ok(names) => pictures.extend(
-                        names.iter().map(|name| text::joined(subfolder, name).into_owned()),
-                    ),
+                    Ok(found) => found
+                        .iter()
+                        .for_each(|name| names.add(text::joined(subfolder, name).into_owned())),
                     Err(source) if source.kind() == io::ErrorKind::NotFound => {}
                     Err(source) => return Err(LoadError::Io { path, source }),
                 }
             }
-            if paths().any(|path| pictures.contains(&path)) {
-                return Ok(FoundPictures { folder: folder.clone(), pictures, in_subfolders });
+            if paths().any(|path| names.has(&path)) {
+                return Ok(FoundPictures { folder: folder.clone(), names, in_subfolders });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Tables of captions with columns of any names: CSV, TSV and JSON Lines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foreign_text::{nearest, printable, python_json};
 use serde::Deserialize;
@@ -136,12 +136,25 @@ impl Table {
     }
 
     fn image_column(&self, names: &[String], file: &Path) -> Result<usize, LoadError> {
-        find(names, self.columns.image.as_deref(), &IMAGE_COLUMNS, "image", file)
+        find_column(names, self.columns.image.as_deref(), &IMAGE_COLUMNS, "image", file)
     }
 
     fn caption_column(&self, names: &[String], file: &Path) -> Result<usize, LoadError> {
-        find(names, self.columns.caption.as_deref(), &CAPTION_COLUMNS, "caption", file)
+        find_column(names, self.columns.caption.as_deref(), &CAPTION_COLUMNS, "caption", file)
     }
+}
+
+/// Returns the files of a folder that look like tables, sorted; none if it cannot be read.
+pub(crate) fn find(folder: &Path) -> Vec<PathBuf> {
+    let paths = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut tables: Vec<PathBuf> = paths.filter(|path| is_table(path) && path.is_file()).collect();
+    tables.sort();
+    tables
+}
+
+fn is_table(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ["csv", "tsv", "jsonl", "ndjson"].iter().any(|known| extension == *known)
 }
 
 /// Returns the separator that is most frequent in the header.
@@ -153,7 +166,7 @@ fn separator(contents: &str) -> char {
 }
 
 /// Returns the index of the column `chosen`, or of the first of the `usual` names.
-fn find(
+fn find_column(
     names: &[String],
     chosen: Option<&str>,
     usual: &[&str],

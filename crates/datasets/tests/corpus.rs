@@ -270,6 +270,9 @@ fn a_folder_without_captions_is_refused_with_what_was_looked_for() {
     fs::write(&file, "image,caption\n").unwrap();
     let error = load(&file, None).unwrap_err().to_string();
     assert!(error.contains("is a file") && error.contains("--captions"), "{error}");
+    let error = load(folder.path(), None).unwrap_err().to_string();
+    let named = format!("such as {}, with --captions", file.display());
+    assert!(error.contains("no captions that are known") && error.contains(&named), "{error}");
 }
 
 #[test]
