@@ -32,7 +32,7 @@ for seed in 1 2 3; do
 done
 step train --config configs/small/sbg.toml --out "$out/sbg" --resume "${common[@]}" "${gpt2[@]}" "${keywords[@]}"
 step evaluate --run "$out/sbg"
-step evaluate --run "$out/sbg" --shuffle-embeddings 1
+step evaluate --run "$out/sbg" --control 1
 prefix=(train --config configs/small/prefix-gradient-clipping.toml --resume "${common[@]}" "${gpt2[@]}")
 step "${prefix[@]}" --out "$out/prefix-gradient-clipping"
 step evaluate --run "$out/prefix-gradient-clipping"

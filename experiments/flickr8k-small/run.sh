@@ -20,5 +20,5 @@ step precompute --dataset "$dataset" --clip "$out/clip" --out "$out/embeddings.s
 step train --config configs/small/prefix-gradient-clipping.toml --set training.epochs=5 --out "$out/run" \
     --set "data.dataset=$dataset" --set "data.embeddings=$out/embeddings.safetensors" --set "gpt2.model=$out/gpt2"
 step evaluate --run "$out/run"
-step evaluate --run "$out/run" --shuffle-embeddings 1
+step evaluate --run "$out/run" --control 1
 printf -- '-- %d s in all\n' "$SECONDS"

@@ -21,7 +21,7 @@ of() {
 }
 
 for size in 1 2 4; do
-    of $size "$capsmith" bench together --dataset "$flickr8k" --batch-size 16 --threads 1 --rounds 3
+    of $size "$capsmith" bench distributed --dataset "$flickr8k" --batch-size 16 --threads 1 --rounds 3
 done
 export OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1
 for size in 1 2; do
