@@ -1,7 +1,9 @@
 //! `capsmith caption`.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -262,11 +264,11 @@ fn listed(paths: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let mut text = String::new();
-            let read = std::io::stdin().read_to_string(&mut text);
+            let mut list = Vec::new();
+            let read = std::io::stdin().read_to_end(&mut list);
             read.context("cannot read the list of pictures on standard input")?;
             let before = all.len();
-            all.extend(text.lines().filter(|line| !line.is_empty()).map(PathBuf::from));
+            all.extend(listed_paths(&list));
             if all.len() == before {
                 bail!("standard input names no pictures; write one path a line");
             }
@@ -275,6 +277,18 @@ fn listed(paths: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     Ok(all)
+}
+
+/// Returns the paths of a list, one a line, or ended by zero bytes as `find -print0` writes them.
+fn listed_paths(list: &[u8]) -> impl Iterator<Item = PathBuf> {
+    let list = list.strip_prefix("\u{feff}".as_bytes()).unwrap_or(list);
+    let end = if list.contains(&0) { 0 } else { b'\n' };
+    let entries = list.split(move |byte| *byte == end);
+    let entries = entries.map(move |entry| match end {
+        b'\n' => entry.strip_suffix(b"\r").unwrap_or(entry),
+        _ => entry,
+    });
+    entries.filter(|entry| !entry.is_empty()).map(|entry| PathBuf::from(OsStr::from_bytes(entry)))
 }
 
 /// Formats `path caption` lines, or `path score caption` lines of all captions.
@@ -292,7 +306,8 @@ fn lines(path: &Path, captions: &[Caption], all: bool) -> String {
 fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result<ImageEncoder> {
     let provenance = &captioner.provenance;
     let [clip, encoder] = [("--clip", &args.clip), ("--encoder", &args.encoder)];
-    let ((option, moved), (other, unused)) = match models::network(provenance) {
+    let network = models::network(provenance, args.clip.as_deref(), args.encoder.as_deref());
+    let ((option, moved), (other, unused)) = match network {
         Network::EfficientNetLite => (encoder, clip),
         Network::Clip | Network::Vgg | Network::Imported => (clip, encoder),
     };
@@ -301,7 +316,7 @@ fn encoder(args: &Args, captioner: &Captioner, device: Device) -> anyhow::Result
     }
     let moved = moved.as_deref();
     let (run, _) = args.run_and_paths();
-    let (model, source) = models::image_encoder(run, provenance, option, moved)?;
+    let (model, source) = models::image_encoder(run, provenance, network, option, moved)?;
     let encoder = ImageEncoder::load(&source, device).with_context(|| {
         format!(
             "cannot load the run's image encoder from {}\nhint: name its folder or file with {option}",
@@ -338,4 +353,22 @@ fn read_pictures<'a>(
         }
     }
     (paths, pictures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_path_a_line_or_paths_that_end_in_zero_bytes() {
+        let listed = |list: &[u8]| {
+            let paths = listed_paths(list).map(|path| path.into_os_string().into_encoded_bytes());
+            paths.collect::<Vec<_>>()
+        };
+        for list in [&b"\xef\xbb\xbfa b.jpg\n\n\xe8.jpg\r\n"[..], b"a b.jpg\0\xe8.jpg\0"] {
+            assert_eq!(listed(list), [b"a b.jpg".to_vec(), b"\xe8.jpg".to_vec()]);
+        }
+        assert_eq!(listed(b"a\nb\r\0"), [b"a\nb\r".to_vec()]);
+        assert!(listed(b"\n").is_empty());
+    }
 }

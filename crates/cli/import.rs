@@ -6,6 +6,7 @@ use anyhow::Context;
 use foreign_text::printable_path;
 use hub::{ModelFiles, Options};
 use recipes::{Config, MapperKind};
+use training::exported_settings::ExportedSettings;
 use training::import::{Import, import};
 
 use crate::data_set::CaptionFiles;
@@ -32,7 +33,7 @@ pub struct Args {
     /// Folder or hub name of the tokenizer. [default: weights/gpt2 if it exists, else gpt2]
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
-    /// Attention heads of GPT-2. [default: hidden size / 64]
+    /// Attention heads of GPT-2. [default: those of an exported run, else hidden size / 64]
     #[arg(long)]
     heads: Option<i64>,
     /// Data set of a pickle's embeddings.
@@ -99,12 +100,18 @@ pub fn captioner(
     heads: Option<i64>,
     out: &Path,
 ) -> anyhow::Result<()> {
-    let config = match config {
-        Some(path) => Config::load(path, &[])?,
-        None => Config::built_in("flickr8k/prefix-gradient-clipping.toml", &cpu())?,
-    };
     // A wrong file is told before a tokenizer is looked for, maybe at the hub.
     training::import::check(file)?;
+    let config = match config {
+        Some(path) => Config::load(path, &[])?,
+        None => {
+            let mut config = Config::built_in("flickr8k/prefix-gradient-clipping.toml", &cpu())?;
+            if let Some(settings) = ExportedSettings::read(file)? {
+                config.data.normalize_embeddings = settings.normalize_embeddings;
+            }
+            config
+        }
+    };
     let near = Path::new("weights/gpt2");
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
     let tokenizer = tokenizer.unwrap_or(default);

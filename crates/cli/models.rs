@@ -82,28 +82,35 @@ pub fn encoder_source(
     Ok(EncoderSource { network, path, dtype, locked: None })
 }
 
-/// Returns the encoder of a run's embeddings; imported runs use CLIP.
-pub fn network(provenance: &Provenance) -> Network {
-    provenance.embeddings.as_ref().map_or(Network::Clip, |identity| identity.network)
+/// Returns the network of a run's embeddings.
+///
+/// Imported runs do not record it: they use CLIP, unless `--encoder` alone is given.
+pub fn network(provenance: &Provenance, clip: Option<&str>, encoder: Option<&str>) -> Network {
+    match &provenance.embeddings {
+        Some(identity) => identity.network,
+        None if encoder.is_some() && clip.is_none() => Network::EfficientNetLite,
+        None => Network::Clip,
+    }
 }
 
 /// Returns the name and files of the image encoder that computed a run's embeddings.
 ///
-/// `moved`, the value of the option called `option`, replaces the name in the run's provenance.
+/// `moved`, the value of the option called `option`, replaces the name in the run's provenance; it
+/// names an encoder of the kind `network`.
 pub fn image_encoder(
     run: &Path,
     provenance: &Provenance,
+    network: Network,
     option: &str,
     moved: Option<&str>,
 ) -> anyhow::Result<(String, EncoderSource)> {
     let identity = provenance.embeddings.as_ref();
     let Some(model) = moved.or(identity.map(|identity| identity.model.as_str())) else {
         bail!(
-            "{} was imported and does not record its CLIP\nhint: name its folder with --clip; ClipCap's checkpoints use ViT-B/32, the paper's ViT-L/14",
+            "{} was imported and does not record its image encoder\nhint: name the folder of its CLIP with --clip; ClipCap's checkpoints use ViT-B/32, the paper's ViT-L/14; an EfficientNet-Lite is named with --encoder",
             printable_path(run)
         );
     };
-    let network = network(provenance);
     encoder_files(network).with_context(|| {
         let encoder = printable(identity.map_or(model, |identity| identity.model.as_str()));
         format!("the run {} was trained on features of {encoder}", printable_path(run))

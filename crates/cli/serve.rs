@@ -119,12 +119,14 @@ fn sources(args: &Args) -> anyhow::Result<Vec<RunSource>> {
     let source = |(path, name): (&PathBuf, String)| {
         let folder = RunFolder::open(path)?;
         let provenance = folder.provenance()?;
-        let (option, moved) = match models::network(&provenance) {
+        let network = models::network(&provenance, args.clip.as_deref(), args.encoder.as_deref());
+        let (option, moved) = match network {
             Network::Clip | Network::Imported => ("--clip", &args.clip),
             Network::Vgg => ("--vgg", &args.vgg),
             Network::EfficientNetLite => ("--encoder", &args.encoder),
         };
-        let (model, encoder) = models::image_encoder(path, &provenance, option, moved.as_deref())?;
+        let (model, encoder) =
+            models::image_encoder(path, &provenance, network, option, moved.as_deref())?;
         let config = folder.config()?;
         let clip = evaluate::reranking_clip(&config, args.clip.as_deref())?;
         provenance.learned_from_line(&config, &name).iter().for_each(|line| terminal::say(line));

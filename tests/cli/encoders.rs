@@ -40,6 +40,29 @@ fn a_run_on_efficientnet_lite_captions_pictures_that_it_has_not_seen() {
 }
 
 #[test]
+fn an_exported_run_on_efficientnet_lite_comes_back_as_it_was() {
+    let place = Workspace::new();
+    let (weights, features) = (place.of("lite0.pth"), place.of("features.safetensors"));
+    fs::copy(fixture("efficientnet/package.pth"), &weights).unwrap();
+    let (pictures, gpt2) = (place.stage.pictures(), place.stage.gpt2());
+    success(&["precompute", "--dataset", &pictures, "--encoder", &weights, "--out", &features]);
+    let run = place.of("run");
+    let sets = [format!("data.embeddings={features}"), format!("gpt2.model={gpt2}")];
+    success(&place.train("prefix-original", "run", &["--set", &sets[0], "--set", &sets[1]]));
+
+    let (file, again) = (place.of("all.safetensors"), place.of("again"));
+    success(&["export", "--run", &run, "--format", "clipcap", "--out", &file]);
+    success(&["import", &file, "--out", &again, "--tokenizer", &gpt2]);
+    let config = fs::read_to_string(Path::new(&again).join("config.toml")).unwrap();
+    assert!(config.contains("normalize_embeddings = false"), "{config}");
+    let folder = format!("{pictures}/Images");
+    let error = failure(&["caption", &again, &folder]);
+    assert!(error.contains("--encoder"), "{error}");
+    let captions = success(&["caption", &run, &folder]).stdout;
+    assert_eq!(success(&["caption", &again, &folder, "--encoder", &weights]).stdout, captions);
+}
+
+#[test]
 fn an_encoder_tuned_on_captions_computes_features_as_its_original_does() {
     let place = Workspace::new();
     let (pictures, out) = (place.stage.pictures(), place.of("tuned"));

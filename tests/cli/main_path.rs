@@ -7,7 +7,7 @@ use recipes::Config;
 use tch::Device;
 use training::inputs::Inputs;
 
-use super::stage::{Stage, newest_checkpoint, success};
+use super::stage::{Stage, failure, newest_checkpoint, success};
 
 #[test]
 fn a_drawn_set_is_checked_embedded_trained_on_captioned_and_scored() {
@@ -101,6 +101,15 @@ fn neighbours_lend_their_captions_to_the_nearest_test_pictures() {
     let scores = success(&[&words[..], &["--neighbours", "1"]].concat());
     let scores = String::from_utf8(scores.stdout).unwrap();
     assert!(scores.contains("BLEU-4") && scores.contains("CIDEr"), "{scores}");
+
+    // Its own scores are replaced, and no others.
+    success(&[&words[..], &["--neighbours", "1"]].concat());
+    let scores = out.join("scores.json");
+    let own = std::fs::read(&scores).unwrap();
+    std::fs::write(&scores, "mine").unwrap();
+    let error = failure(&words);
+    assert!(error.contains("scores.json is not of a baseline"), "{error}");
+    std::fs::write(&scores, own).unwrap();
 
     let mut config = Config::built_in("flickr8k/prefix-original.toml", &[]).unwrap();
     config.data.dataset = stage.pictures().into();

@@ -29,6 +29,12 @@ impl Captions {
         self.ids.find(id)
     }
 
+    /// Returns the number of images whose captions have no words.
+    pub(crate) fn empty(&self) -> usize {
+        let has_words = |image: &usize| self.of(*image).any(|caption| !caption.trim().is_empty());
+        (0..self.ids().len()).filter(|image| !has_words(image)).count()
+    }
+
     /// Returns the captions of image `number`.
     pub(crate) fn of(&self, number: usize) -> impl Iterator<Item = String> {
         let mut codes = &self.codes[self.starts[number]..self.starts[number + 1]];

@@ -93,6 +93,12 @@ impl Predictions {
         readers::read(path.as_ref(), Side::Predictions).map(Self)
     }
 
+    /// Returns the number of captions that are empty or white space.
+    #[must_use]
+    pub fn empty(&self) -> usize {
+        self.0.empty()
+    }
+
     /// Returns the caption of one image.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<String> {

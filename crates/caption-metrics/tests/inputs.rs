@@ -90,6 +90,7 @@ fn every_format_of_predictions_gives_the_same() {
         ("a.tsv", "image\tcaption\n7\ta dog\nb\t\n"),
         // Spreadsheets write semicolons where the comma is a decimal mark.
         ("a.csv", "Image_ID;Caption;A,B\r\n7;a dog;x\r\nb;\"\";\r\n"),
+        ("a.csv", "image,caption,x\n7,a dog,1\n,,\nb,,2\n,,\n , ,\n"),
         ("a.txt", "image\tcaption, in English\ttext\n7\t\ta dog\nb\t\t\n"),
         ("a.tsv", "image,caption\n7,a dog\nb,\n"),
         (

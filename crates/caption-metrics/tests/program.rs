@@ -186,6 +186,10 @@ fn failures_say_what_to_do_and_write_nothing() {
             words("evaluate --references r.json --predictions a.json --metrics meteor"),
             "fetch meteor",
         ),
+        (
+            words("evaluate compare a.json b.json --references r.json --metrics diversity"),
+            "name another metric",
+        ),
         (words("fetch meteor --from r.json"), "not a zip archive"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_caption-eval"))
@@ -199,6 +203,17 @@ fn failures_say_what_to_do_and_write_nothing() {
         assert!(!output.status.success() && stderr.contains(expected), "{arguments:?}: {stderr}");
         assert!(!folder.path().join("out.json").exists(), "{arguments:?}");
     }
+}
+
+#[test]
+fn predictions_without_words_are_counted() {
+    let folder = folder();
+    let empty = r#"{"1": "a dog", "2": "", "3": " \n "}"#;
+    std::fs::write(folder.path().join("empty.json"), empty).unwrap();
+    let line = "evaluate --references r.json --predictions empty.json --metrics bleu";
+    let output = caption_eval(&words(line), b"", folder.path());
+    let stderr = text(&output.stderr);
+    assert!(output.status.success() && stderr.contains("2 predictions have no words"), "{stderr}");
 }
 
 #[test]

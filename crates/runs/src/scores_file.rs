@@ -15,7 +15,8 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Error;
 use crate::metrics::ScoredSplit;
 
-const SCORES: &str = "scores.json";
+/// Name of the file with the scores.
+pub const SCORES: &str = "scores.json";
 const PREDICTIONS: &str = "predictions.json";
 const REFERENCES: &str = "references.json";
 const PER_IMAGE: &str = "per-image.csv";

@@ -124,6 +124,10 @@ fn essence(content_type: &str) -> String {
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
+    // A derived parser would take a list for the fields in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(HttpError::bad_request("the request is a JSON list; send an object"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| HttpError::bad_request(format!("the request: {error}")))
 }

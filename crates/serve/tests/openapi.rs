@@ -187,6 +187,7 @@ fn answers_are_as_the_document_says() {
         ("application/json", one.to_string().into_bytes(), 200),
         ("application/json", several.to_string().into_bytes(), 200),
         ("application/json", b"{".to_vec(), 400),
+        ("application/json", b" []".to_vec(), 400),
         ("image/png", picture.clone(), 200),
         ("image/png", b"no picture".to_vec(), 422),
         ("text/plain", picture.clone(), 415),

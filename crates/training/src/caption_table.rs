@@ -155,11 +155,12 @@ pub enum Existing {
     Append,
 }
 
-/// Writes captions to a text file, one a line, all or nothing.
+/// Writes captions to a text file, one a line, all or nothing; a link stays, and its file changes.
 ///
 /// # Errors
 /// Names the file.
 pub fn write_text(path: &Path, captions: &[String], existing: Existing) -> Result<(), Error> {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut lines = Vec::new();
     let before;
     if existing == Existing::Append {
@@ -257,5 +258,10 @@ mod tests {
         assert_eq!(text(&["A cat."], Existing::Append), "mine\nA cat.\n");
         assert_eq!(text(&["A cat."], Existing::Append), "mine\nA cat.\n");
         assert_eq!(text(&["A bird."], Existing::Overwrite), "A bird.\n");
+        let link = folder.path().join("link.txt");
+        std::os::unix::fs::symlink("a.txt", &link).unwrap();
+        write_text(&link, &["A cat.".to_owned()], Existing::Append).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "A bird.\nA cat.\n");
     }
 }

@@ -12,6 +12,7 @@ use tch::{Device, Tensor};
 
 use crate::checkpoint;
 use crate::error::Error;
+use crate::exported_settings::ExportedSettings;
 use crate::import::{EMBEDDING, HEAD, refuse_existing, staged};
 use crate::language_model;
 
@@ -26,7 +27,8 @@ const FIRST_LAYERS: [&str; 2] = ["clip_project.model.0", "clip_project.linear"];
 pub enum Format {
     /// The language model alone, as a folder for transformers' `from_pretrained`.
     HuggingFace,
-    /// All weights as one safetensors file with ClipCap's names, for a strict `load_state_dict`.
+    /// All weights as one safetensors file with ClipCap's names, for a strict `load_state_dict`, and
+    /// [`ExportedSettings`] in its header.
     ClipCap,
 }
 
@@ -54,7 +56,11 @@ pub fn export(run: &RunFolder, format: Format, out: &Path) -> Result<(), Error> 
         checkpoint::weights(&checkpoints::find(&run.checkpoints(), config.usual_checkpoint())?)?;
     match format {
         Format::HuggingFace => huggingface(run, &file, out),
-        Format::ClipCap => clipcap(&file, out),
+        Format::ClipCap => {
+            let (gpt2, _) = language_model::load(run)?;
+            let normalize_embeddings = config.data.normalize_embeddings;
+            clipcap(&file, &ExportedSettings { gpt2, normalize_embeddings }, out)
+        }
     }
 }
 
@@ -72,19 +78,23 @@ fn huggingface(run: &RunFolder, file: &weights::Checkpoint, out: &Path) -> Resul
     Ok(staging.keep(out)?)
 }
 
-fn clipcap(weights: &weights::Checkpoint, out: &Path) -> Result<(), Error> {
-    let mut tensors = weights
+fn clipcap(
+    checkpoint: &weights::Checkpoint,
+    settings: &ExportedSettings,
+    out: &Path,
+) -> Result<(), Error> {
+    let mut tensors = checkpoint
         .names()
-        .map(|name| Ok((name.to_owned(), weights.tensor(name, Device::Cpu)?)))
+        .map(|name| Ok((name.to_owned(), checkpoint.tensor(name, Device::Cpu)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     fold_standardization(&mut tensors);
     // PyTorch has the tied weight under both names.
-    if weights.shape(HEAD).is_none() {
-        tensors.push((HEAD.to_owned(), weights.tensor(EMBEDDING, Device::Cpu)?));
+    if checkpoint.shape(HEAD).is_none() {
+        tensors.push((HEAD.to_owned(), checkpoint.tensor(EMBEDDING, Device::Cpu)?));
     }
     let staging = staged(out)?;
     let file = staging.path().join("model.safetensors");
-    write_tensors(&file, &tensors)?;
+    weights::save(&file, &tensors, &settings.metadata()?)?;
     Ok(staging.keep_file(&file, out)?)
 }
 

@@ -49,6 +49,7 @@ mod epoch_scores;
 mod error;
 pub mod evaluate;
 pub mod export;
+pub mod exported_settings;
 pub mod features;
 mod gradients;
 mod held_out;

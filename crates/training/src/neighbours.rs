@@ -8,7 +8,7 @@ use caption_metrics::{Evaluation, Options};
 use networks::normalized;
 use rayon::prelude::*;
 use recipes::Data;
-use runs::scores_file;
+use runs::{ScoresFile, scores_file};
 use tch::Device;
 
 use crate::error::Error;
@@ -30,12 +30,24 @@ pub fn evaluate_neighbours(
     out: &Path,
     metrics: &Options,
 ) -> Result<Evaluation, Error> {
+    refuse_other_scores(out)?;
     let inputs = Inputs::load(data, Device::Cpu)?;
     let captions = captions(&inputs, neighbours)?;
     let evaluation = scores(&captions, metrics)?;
     let scored = captions.iter().map(CaptionedImage::scored);
     scores_file::write(out, None, scored, &evaluation)?;
     Ok(evaluation)
+}
+
+/// Fails if a folder has scores that no baseline wrote.
+fn refuse_other_scores(folder: &Path) -> Result<(), Error> {
+    let path = folder.join(scores_file::SCORES);
+    let is_baselines = || ScoresFile::read(folder).is_ok_and(|scores| scores.checkpoint.is_none());
+    if path.exists() && !is_baselines() {
+        let reason = "is not of a baseline; choose another --out".to_owned();
+        return Err(Error::RunFile { path, reason });
+    }
+    Ok(())
 }
 
 fn captions(inputs: &Inputs, neighbours: usize) -> Result<Vec<CaptionedImage>, Error> {

@@ -18,8 +18,8 @@ use crate::correlate::correlate;
 use crate::judges::{Suite, judge};
 use crate::significance::{Difference, Resampling, compare};
 use crate::{
-    Diversity, KeyStyle, Metric, Predictions, Protocol, References, Scores, Summary, Tokenizer,
-    evaluate_with_progress, ratings,
+    Diversity, Error, KeyStyle, Metric, Predictions, Protocol, References, Scores, Summary,
+    Tokenizer, evaluate_with_progress, ratings,
 };
 
 /// Score predicted captions against reference captions.
@@ -246,7 +246,7 @@ fn run_scores(
         options.training_captions = Some(training.iter().flat_map(|(_, all)| all).collect());
     }
     let (references, predictions) =
-        rayon::join(|| References::read(references), || Predictions::read(predictions));
+        rayon::join(|| References::read(references), || read_predictions(predictions, note));
     let style = ProgressStyle::with_template("scoring {bar:30} {percent}%, {eta} left");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = bars.add(ProgressBar::new(0).with_style(style));
@@ -267,6 +267,27 @@ fn run_scores(
         durable::write_with(path, |out| evaluation.write_csv(out, args.key_style))?;
     }
     Ok(print_scores(&evaluation.summary, out)?)
+}
+
+/// Reads predictions, and prints how many are empty: each lowers the scores.
+fn read_predictions(path: &Path, note: Note) -> Result<Predictions, Error> {
+    let predictions = Predictions::read(path)?;
+    let count = predictions.empty();
+    if count > 0 {
+        let file = printable_path(path);
+        note(&format!(
+            "warning: {file}: {count} predictions have no words; they are scored as such"
+        ));
+    }
+    Ok(predictions)
+}
+
+/// Fails if no metric scores single captions.
+fn check_has_scores(is_empty: bool) -> anyhow::Result<()> {
+    if is_empty {
+        bail!("diversity is of all captions together; name another metric, such as --metrics bleu");
+    }
+    Ok(())
 }
 
 /// Writes the scores of the corpus as a table for people.
@@ -349,12 +370,13 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write, note: Note) -> anyhow::R
     };
     let references = References::read(references)?;
     let read = |path| {
-        let predictions = Predictions::read(path)?;
+        let predictions = read_predictions(path, note)?;
         crate::evaluate(&references, &predictions, &options).map_err(|error| error.in_file(path))
     };
     let (a, b) = (read(&args.a)?, read(&args.b)?);
     let resampling = Resampling { resamples: args.resamples, seed: args.seed };
     let differences = compare(&a, &b, resampling)?;
+    check_has_scores(differences.is_empty())?;
     let Summary { protocol, n, .. } = &a.summary;
     let comparison = Comparison { protocol, n: *n, resampling, differences: &differences };
     write_json(args.json.as_deref(), &comparison)?;
@@ -387,6 +409,7 @@ fn run_correlate(args: &CorrelateArgs, out: &mut dyn Write, note: Note) -> anyho
     let ratings = ratings::read(&args.ratings, &args.rating_columns)?;
     let candidates = args.candidates.as_ref().map(Predictions::read).transpose()?;
     let found = correlate(&references, &ratings, candidates.as_ref(), &options)?;
+    check_has_scores(found.tau_c.iter().len() == 0)?;
     write_json(args.json.as_deref(), &found)?;
     writeln!(
         out,

@@ -161,6 +161,10 @@ fn csv_rows(mut reader: impl BufRead, usual: u8, loader: &mut Loader) -> Result<
                 "line {line}: expected {columns} cells as in the header, found {cells}"
             ));
         }
+        // Spreadsheets keep rows that were emptied.
+        if row.iter().all(|cell| cell.trim().is_empty()) {
+            continue;
+        }
         let cell = |column| row.get(column).unwrap_or_default();
         let added = loader.row(whole(cell(id)), cell(caption));
         added.map_err(|message| format!("line {line}: {message}"))?;

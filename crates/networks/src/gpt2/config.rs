@@ -159,7 +159,7 @@ impl Gpt2Config {
         ])?;
         if self.n_embd % self.n_head != 0 {
             return Err(format!(
-                "n_embd {} is not a multiple of n_head {}",
+                "the hidden size (n_embd) {} is not a multiple of the attention heads (n_head) {}",
                 self.n_embd, self.n_head
             ));
         }

@@ -26,6 +26,7 @@ use weights::Weights;
 
 use crate::checkpoint;
 use crate::error::Error;
+use crate::exported_settings::ExportedSettings;
 use crate::inputs::load_tokenizer;
 use crate::language_model;
 
@@ -40,7 +41,8 @@ pub struct Import<'a> {
     pub config: Config,
     /// Folder with the tokenizer of the captions.
     pub tokenizer: &'a Path,
-    /// Number of GPT-2's attention heads; by default one for each 64 of the hidden size.
+    /// Number of GPT-2's attention heads; by default that of [`ExportedSettings`], else one for each
+    /// 64 of the hidden size.
     pub heads: Option<i64>,
     /// Run folder to create.
     pub out: &'a Path,
@@ -75,7 +77,9 @@ pub fn check(file: &Path) -> Result<(), Error> {
 pub fn import(import: &Import) -> Result<Imported, Error> {
     refuse_existing(import.out)?;
     let weights = Weights::find(import.file)?;
-    let Sizes { gpt2, mapper, clip_dim } = weights.sizes(import.heads)?;
+    let exported = ExportedSettings::read(import.file)?.map(|settings| settings.gpt2);
+    let heads = import.heads.or(exported.as_ref().map(|gpt2| gpt2.n_head));
+    let Sizes { gpt2, mapper, clip_dim } = weights.sizes(heads, exported.unwrap_or_default())?;
     let system = ClipPrefix { mapper, ..import.config.clip_prefix()?.clone() };
     let config = Config { system: System::ClipPrefix(system), ..import.config.clone() };
     let tokenizer = load_tokenizer(import.tokenizer, gpt2.vocab_size)?;

@@ -29,15 +29,18 @@ impl Sizes {
 
 /// Infers the sizes from all names and from `shape`, which returns a tensor's shape.
 ///
+/// Settings that shapes do not tell are those of `base`, but for the number of heads.
+///
 /// # Errors
 /// Names a tensor that is missing or contradicts another.
 pub(super) fn infer(
     names: &[&str],
     shape: impl Fn(&str) -> Option<Vec<i64>>,
     heads: Option<i64>,
+    base: Gpt2Config,
 ) -> Result<Sizes, String> {
     let matrix = |name: &str| matrix(name, shape(name).as_deref());
-    let gpt2 = gpt2(names, &matrix, heads)?;
+    let gpt2 = gpt2(names, &matrix, heads, base)?;
     let hidden = gpt2.n_embd;
     let (mapper, clip_dim) = if shape("clip_project.model.0.weight").is_some() {
         let [_, clip_dim] = matrix("clip_project.model.0.weight")?;
@@ -70,6 +73,7 @@ fn gpt2(
     names: &[&str],
     matrix: &impl Fn(&str) -> Result<[i64; 2], String>,
     heads: Option<i64>,
+    base: Gpt2Config,
 ) -> Result<Gpt2Config, String> {
     let [vocab_size, n_embd] = matrix("gpt.transformer.wte.weight")?;
     let [n_positions, _] = matrix("gpt.transformer.wpe.weight")?;
@@ -91,7 +95,7 @@ fn gpt2(
         n_head,
         n_inner: (Some(inner) != n_embd.checked_mul(4)).then_some(inner),
         tie_word_embeddings: !names.contains(&HEAD),
-        ..Gpt2Config::default()
+        ..base
     };
     config.check()?;
     Ok(config)

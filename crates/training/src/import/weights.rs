@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use foreign_text::{first_of, printable_path};
+use networks::gpt2::Gpt2Config;
 use networks::prefix;
 use tch::{Kind, Tensor};
 use torch_files::{Dtype, StateDict};
@@ -77,11 +78,12 @@ impl<'a> Weights<'a> {
         self.tensors.len()
     }
 
-    /// Infers the model's sizes from the shapes.
-    pub(super) fn sizes(&self, heads: Option<i64>) -> Result<Sizes, Error> {
+    /// Infers the model's sizes from the shapes; other settings are those of `gpt2`.
+    pub(super) fn sizes(&self, heads: Option<i64>, gpt2: Gpt2Config) -> Result<Sizes, Error> {
         let names: Vec<&str> = self.tensors.iter().map(|named| named.name.as_str()).collect();
         let shape = |name: &str| self.get(name).map(shape);
-        let sizes = shapes::infer(&names, shape, heads).map_err(|reason| self.fail(&reason))?;
+        let sizes =
+            shapes::infer(&names, shape, heads, gpt2).map_err(|reason| self.fail(&reason))?;
         let values: u128 = self.tensors.iter().map(|named| named.tensor.len() as u128).sum();
         // Some slack, since for a file that lacks a tensor a later error names it.
         let (needed, allowed) = (sizes.parameters(), 2 * values + 1_000_000);
