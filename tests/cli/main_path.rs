@@ -108,7 +108,7 @@ fn neighbours_lend_their_captions_to_the_nearest_test_pictures() {
     let own = std::fs::read(&scores).unwrap();
     std::fs::write(&scores, "mine").unwrap();
     let error = failure(&words);
-    assert!(error.contains("scores.json is not of a baseline"), "{error}");
+    assert!(error.contains("scores.json: is not of a baseline"), "{error}");
     std::fs::write(&scores, own).unwrap();
 
     let mut config = Config::built_in("flickr8k/prefix-original.toml", &[]).unwrap();
