@@ -102,16 +102,8 @@ pub fn captioner(
 ) -> anyhow::Result<()> {
     // A wrong file is told before a tokenizer is looked for, maybe at the hub.
     training::import::check(file)?;
-    let config = match config {
-        Some(path) => Config::load(path, &[])?,
-        None => {
-            let mut config = Config::built_in("flickr8k/prefix-gradient-clipping.toml", &cpu())?;
-            if let Some(settings) = ExportedSettings::read(file)? {
-                config.data.normalize_embeddings = settings.normalize_embeddings;
-            }
-            config
-        }
-    };
+    let config =
+        config.map_or_else(|| default_config(file), |path| Ok(Config::load(path, &[])?))?;
     let near = Path::new("weights/gpt2");
     let default = if near.is_dir() { "weights/gpt2" } else { "gpt2" };
     let tokenizer = tokenizer.unwrap_or(default);
@@ -138,6 +130,12 @@ pub fn captioner(
     Ok(())
 }
 
-fn cpu() -> [String; 1] {
-    ["training.device=cpu".to_owned()]
+/// Returns the paper's recipe on the CPU, with the normalisation that an exported file records.
+fn default_config(file: &Path) -> anyhow::Result<Config> {
+    let cpu = "training.device=cpu".to_owned();
+    let mut config = Config::built_in("flickr8k/prefix-gradient-clipping.toml", &[cpu])?;
+    if let Some(settings) = ExportedSettings::read(file)? {
+        config.data.normalize_embeddings = settings.normalize_embeddings;
+    }
+    Ok(config)
 }

@@ -79,7 +79,7 @@ pub fn import(import: &Import) -> Result<Imported, Error> {
     let weights = Weights::find(import.file)?;
     let exported = ExportedSettings::read(import.file)?.map(|settings| settings.gpt2);
     let heads = import.heads.or(exported.as_ref().map(|gpt2| gpt2.n_head));
-    let Sizes { gpt2, mapper, clip_dim } = weights.sizes(heads, exported.unwrap_or_default())?;
+    let Sizes { gpt2, mapper, clip_dim } = weights.sizes(heads, &exported.unwrap_or_default())?;
     let system = ClipPrefix { mapper, ..import.config.clip_prefix()?.clone() };
     let config = Config { system: System::ClipPrefix(system), ..import.config.clone() };
     let tokenizer = load_tokenizer(import.tokenizer, gpt2.vocab_size)?;

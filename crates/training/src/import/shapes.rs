@@ -37,7 +37,7 @@ pub(super) fn infer(
     names: &[&str],
     shape: impl Fn(&str) -> Option<Vec<i64>>,
     heads: Option<i64>,
-    base: Gpt2Config,
+    base: &Gpt2Config,
 ) -> Result<Sizes, String> {
     let matrix = |name: &str| matrix(name, shape(name).as_deref());
     let gpt2 = gpt2(names, &matrix, heads, base)?;
@@ -73,7 +73,7 @@ fn gpt2(
     names: &[&str],
     matrix: &impl Fn(&str) -> Result<[i64; 2], String>,
     heads: Option<i64>,
-    base: Gpt2Config,
+    base: &Gpt2Config,
 ) -> Result<Gpt2Config, String> {
     let [vocab_size, n_embd] = matrix("gpt.transformer.wte.weight")?;
     let [n_positions, _] = matrix("gpt.transformer.wpe.weight")?;
@@ -95,7 +95,7 @@ fn gpt2(
         n_head,
         n_inner: (Some(inner) != n_embd.checked_mul(4)).then_some(inner),
         tie_word_embeddings: !names.contains(&HEAD),
-        ..base
+        ..base.clone()
     };
     config.check()?;
     Ok(config)

@@ -79,7 +79,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Infers the model's sizes from the shapes; other settings are those of `gpt2`.
-    pub(super) fn sizes(&self, heads: Option<i64>, gpt2: Gpt2Config) -> Result<Sizes, Error> {
+    pub(super) fn sizes(&self, heads: Option<i64>, gpt2: &Gpt2Config) -> Result<Sizes, Error> {
         let names: Vec<&str> = self.tensors.iter().map(|named| named.name.as_str()).collect();
         let shape = |name: &str| self.get(name).map(shape);
         let sizes =
