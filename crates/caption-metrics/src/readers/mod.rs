@@ -18,10 +18,10 @@
 //! one identifier. `image` and `file_name` are other names of `image_id`, `text` is one of
 //! `caption`, as `capsmith caption --out` writes them. Commas, semicolons or tabs separate columns,
 //! whichever give a header both names; their case does not matter there. Other fields and columns
-//! are ignored, and may hold Python's `NaN` and `Infinity`. References of one image may be spread over a file; they
-//! are taken together in the order of the file. In COCO annotations with an `images` list that list
-//! gives the order of images, as in pycocotools, and an image without a caption is an error. A file
-//! with any other extension is read as JSON.
+//! are ignored, and may hold Python's `NaN` and `Infinity`. References of one image may be spread
+//! over a file; they are taken together in the order of the file. In COCO annotations with an
+//! `images` list that list gives the order of images, as in pycocotools, and an image without a
+//! caption is an error. A file with any other extension is read as JSON.
 
 mod flickr;
 mod loader;
