@@ -213,7 +213,7 @@ fn predictions_without_words_are_counted() {
     let line = "evaluate --references r.json --predictions empty.json --metrics bleu";
     let output = caption_eval(&words(line), b"", folder.path());
     let stderr = text(&output.stderr);
-    assert!(output.status.success() && stderr.contains("2 predictions have no words"), "{stderr}");
+    assert!(output.status.success() && stderr.contains("predictions without words: 2"), "{stderr}");
 }
 
 #[test]

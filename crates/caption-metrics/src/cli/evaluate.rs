@@ -276,7 +276,7 @@ fn read_predictions(path: &Path, note: Note) -> Result<Predictions, Error> {
     if count > 0 {
         let file = printable_path(path);
         note(&format!(
-            "warning: {file}: {count} predictions have no words, which lowers the scores"
+            "warning: {file}: predictions without words: {count}; they lower the scores"
         ));
     }
     Ok(predictions)
