@@ -15,8 +15,6 @@ use crate::digest::Checksum;
 use crate::transfer::{Source, download};
 use crate::{Error, Options};
 
-/// Fetches a data set into `folder` and unpacks it.
-///
 /// File in the folder of a data set that is or was fetched.
 const FETCH_LOCK: &str = ".fetch.lock";
 
@@ -27,6 +25,8 @@ pub fn may_lack_data_set(folder: &Path) -> bool {
     datasets::is_absent(folder) || folder.join(FETCH_LOCK).exists()
 }
 
+/// Fetches a data set into `folder` and unpacks it.
+///
 /// Fetches the missing public archives, checks and unpacks them. If the images are only given on
 /// request, it unpacks the zip archive that the user has put into `folder`. Present files are not
 /// fetched again, and archives are kept. With `mirror`, archives are fetched from `MIRROR/FILE`.
