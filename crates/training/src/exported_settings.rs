@@ -43,8 +43,10 @@ impl ExportedSettings {
 
     /// Returns the metadata of a file that holds these settings.
     pub(crate) fn metadata(&self) -> Result<BTreeMap<String, String>, Error> {
-        let text = serde_json::to_string(self).map_err(std::io::Error::other);
-        let text = text.map_err(|error| Error::Mismatch(error.to_string()))?;
-        Ok(BTreeMap::from([("format".to_owned(), "pt".to_owned()), (KEY.to_owned(), text)]))
+        let text =
+            serde_json::to_string(self).map_err(|error| Error::Mismatch(error.to_string()))?;
+        let mut metadata = weights::metadata_of_transformers();
+        metadata.insert(KEY.to_owned(), text);
+        Ok(metadata)
     }
 }

@@ -1,6 +1,5 @@
 //! Hugging Face folders of CLIP models, read and written.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -134,8 +133,7 @@ fn towers(checkpoint: &Checkpoint) -> Towers {
 /// Fails with the file that cannot be written.
 pub fn save_folder(folder: &Path, store: &VarStore, config: &ClipConfig) -> Result<(), ModelError> {
     durable::create_dir_all(folder)?;
-    // transformers rejects files without this entry.
-    let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut metadata = weights::metadata_of_transformers();
     if let Some(encoder) = &config.image_encoder {
         metadata.insert("image_encoder".to_owned(), json!(encoder.identity).to_string());
     } else {

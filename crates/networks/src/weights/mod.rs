@@ -17,4 +17,4 @@ pub use checkpoint::Checkpoint;
 pub use error::{Mismatch, WeightsError};
 pub use load::load;
 pub(crate) use load::{load_allowing_unused, load_variables};
-pub use save::{save, write_tensors};
+pub use save::{metadata_of_transformers, save, write_tensors};

@@ -46,8 +46,13 @@ pub fn save(
 /// # Errors
 /// Same as [`save`].
 pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
-    // transformers rejects files without this entry.
-    save(path, tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
+    save(path, tensors, &metadata_of_transformers())
+}
+
+/// Returns the metadata without which transformers rejects a file.
+#[must_use]
+pub fn metadata_of_transformers() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_owned(), "pt".to_owned())])
 }
 
 struct Entry<'a> {
