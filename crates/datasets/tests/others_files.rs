@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use datasets::{Corpus, Layout, LoadError, Split, SplitSpec};
+use datasets::{Corpus, Layout, LoadError, Split, SplitSpec, WarningKind};
 use support::load;
 use tempfile::TempDir;
 
@@ -157,4 +157,28 @@ fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
     large.set_len(pictures::MAX_BYTES + 1).unwrap();
     let error = pictures::decode(&path("large.jpg")).unwrap_err().to_string();
     assert!(error.contains("1073741825 bytes, more than the 1073741824"), "{error}");
+}
+
+#[test]
+fn names_in_another_unicode_form_find_their_pictures() {
+    let [composed, decomposed] = ["caf\u{e9}.jpg", "cafe\u{301}.jpg"];
+    let set_of = |in_captions: &str, on_disk: &[&str]| {
+        let text = format!("file_name,text\n{in_captions},A bar.\nb.jpg,A cat.\n");
+        data_set("metadata.csv", &text, &[on_disk, &["b.jpg"]].concat())
+    };
+    for (in_captions, on_disk) in [(composed, decomposed), (decomposed, composed)] {
+        let set = set_of(in_captions, &[on_disk]);
+        let corpus = load(set.path(), None).unwrap();
+        assert_eq!((corpus.layout, &corpus.warnings), (Layout::ImageFolder, &Vec::new()));
+        assert_eq!(corpus.images[0].file_name, in_captions);
+        assert_eq!(corpus.picture(0).path(), set.path().join(on_disk));
+        assert_eq!(corpus.picture(1).path(), set.path().join("b.jpg"));
+    }
+    // The very same name comes first.
+    let set = set_of(composed, &[composed, decomposed]);
+    let corpus = load(set.path(), None).unwrap();
+    assert_eq!(corpus.picture(0).path(), set.path().join(composed));
+    let [warning] = &corpus.warnings[..] else { panic!("{:?}", corpus.warnings) };
+    let expected = (WarningKind::PictureWithoutCaptions, 1, decomposed);
+    assert_eq!((warning.kind, warning.count, warning.example.as_str()), expected);
 }

@@ -145,27 +145,6 @@ fn tables_have_any_name_separator_and_columns() {
 }
 
 #[test]
-fn names_in_another_unicode_form_find_their_pictures() {
-    let [composed, decomposed] = ["caf\u{e9}.jpg", "cafe\u{301}.jpg"];
-    let set_of = |in_captions: &str, on_disk: &[&str]| {
-        let text = format!("file_name,text\n{in_captions},A bar.\nb.jpg,A cat.\n");
-        data_set(&[("metadata.csv", &text)], &[on_disk, &["b.jpg"]].concat())
-    };
-    for (in_captions, on_disk) in [(composed, decomposed), (decomposed, composed)] {
-        let set = set_of(in_captions, &[on_disk]);
-        let corpus = clean(&set, Layout::ImageFolder);
-        assert_eq!(corpus.images[0].file_name, in_captions);
-        assert_eq!(corpus.picture(0).path(), set.path().join(on_disk));
-        assert_eq!(corpus.picture(1).path(), set.path().join("b.jpg"));
-    }
-    // The very same name comes first.
-    let set = set_of(composed, &[composed, decomposed]);
-    let corpus = load(set.path(), None).unwrap();
-    assert_eq!(corpus.picture(0).path(), set.path().join(composed));
-    assert_eq!(warnings(&corpus), [(WarningKind::PictureWithoutCaptions, 1, decomposed)]);
-}
-
-#[test]
 fn pictures_of_a_table_may_lie_in_a_folder_of_their_own() {
     let text = "Image,Caption\nsub/a.jpg,A dog.\nb.jpg,A cat.\n";
     let set = data_set(&[("texts/c.csv", text)], &["photos/sub/a.jpg", "photos/b.jpg"]);
